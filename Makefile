@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: GPL-2.0
+# Everything but 'help' runs in the toolbox: scripts/toolbox --help.
+T := scripts/toolbox
+
+help:	## this list
+	@sed -n 's/^\([a-z-]*\):[^#]*## /  make \1	/p' Makefile | expand -t 20
+	@echo
+	@echo "Variables: LINUX=DIR (v7.3 tree in place of Debian's), CACHE=DIR, TOOLBOX=host, MIRROR=URI,"
+	@echo "JOBS=N, SMMUS=N (run), ONLY='NAME...' (check). What they mean: scripts/toolbox --help, scripts/check --help."
+
+run:	apply	## build and boot the patched kernel, show the vSMMU demonstration
+	@$(T) scripts/kernel bench
+	@$(T) scripts/demo.py --smmus $(or $(SMMUS),2)
+
+run-base: apply	## the same demonstration on the untouched kernel
+	@$(T) scripts/kernel base-bench
+	@$(T) scripts/demo.py --smmus $(or $(SMMUS),2) --kernel base-bench
+
+check:	apply	## run every test
+	@$(T) scripts/check $(ONLY)
+
+bisect:	apply	## boot every patch of the series and run KUnit on it
+	@$(T) scripts/check --bisect
+
+toolbox:	## make the Debian 13 root that everything runs in
+	@$(T)
+
+apply:	## patches/ -> the branch 'series' in build/linux
+	@$(T) scripts/series apply
+
+save:	## the branch -> patches/ and the files that the series adds
+	@$(T) scripts/series save
+
+series:	apply	## the mails to send, numbered, in build/series/
+	@$(T) scripts/series mails
+
+kernels: apply	## build/check and build/bench
+	@$(T) scripts/kernel check
+	@$(T) scripts/kernel bench
+
+base-kernels: apply	## build/base-check and build/base-bench, to compare with
+	@$(T) scripts/kernel base-check
+	@$(T) scripts/kernel base-bench
+
+kasan:	apply	## build/kasan: check with KASAN, slower
+	@$(T) scripts/kernel kasan
+
+clean:	## remove what was built, but not build/linux nor the cache
+	@find build -mindepth 1 -maxdepth 1 ! -name linux -exec rm -rf {} +
+
+.PHONY: help run run-base check bisect toolbox apply save series kernels base-kernels kasan clean

@@ -1,0 +1,66 @@
+# The job of the kernel under test: give the NVMe controllers to a VMM, Debian's
+# own arm64 QEMU from the share /debian, whose guest runs demo-guest.sh. The
+# guest's kernel and initrd are on /share; what it says goes to /out/guest.
+
+bdfs=$(devices "" 0x0108)
+mkdir -p /out/guest
+echo "1..3"
+
+if [ -c /dev/kvm ]; then echo "ok 1 KVM is there"; else echo "not ok 1 KVM is there"; fi
+
+if [ "$bdfs" ] && bind_vfio $bdfs; then
+	echo "ok 2 vfio-pci has $(echo $bdfs)"
+else
+	echo "not ok 2 vfio-pci has $(echo $bdfs)"
+	exit 1
+fi
+
+mkdir -p /run/rw /root
+mount -t tmpfs rw /run/rw
+mkdir -p /run/rw/up /run/rw/work
+mount -t overlay -o lowerdir=/debian,upperdir=/run/rw/up,workdir=/run/rw/work debian /root || exit 1
+for dir in dev proc sys out share run; do
+	mkdir -p /root/$dir
+	mount --rbind /$dir /root/$dir || exit 1
+done
+
+# One vSMMU on a root bus of its own per physical SMMU, its devices behind it.
+set -- -M virt,gic-version=3,its=on,accel=kvm -cpu host -smp 2 -m "$VMM_MEM" \
+	-bios /usr/share/qemu-efi-aarch64/QEMU_EFI.fd -nodefaults -display none -no-reboot \
+	-kernel /share/Image -initrd /share/initrd -append "$VMM_APPEND" \
+	-serial file:/out/guest/console.log -device virtio-serial-pci,bus=pcie.0 \
+	-chardev pipe,id=job,path=/run/job -device virtconsole,chardev=job \
+	-trace 'iommufd_*' -D /out/guest/vmm.trace -object iommufd,id=iommufd0
+for smmu in $(smmus); do
+	bus=pcie.$((smmu + 1)) slot=0
+	set -- "$@" -device pxb-pcie,id=$bus,bus=pcie.0,bus_nr=$((16 * (smmu + 1))) \
+		-device arm-smmuv3,primary-bus=$bus,accel=on
+	for bdf in $(devices $smmu 0x0108); do
+		port=rp$smmu.$slot
+		set -- "$@" -device pcie-root-port,id=$port,bus=$bus,chassis=$((smmu + 1)),slot=$slot \
+			-device vfio-pci,host=$bdf,iommufd=iommufd0,bus=$port
+		slot=$((slot + 1))
+	done
+done
+echo "$@" >/out/guest/vmm.sh
+
+# The guest's console is a pair of pipes, so that /out/go can let it continue.
+mkfifo /run/job.in /run/job.out
+cat /run/job.out >/out/guest/job.log &
+reader=$!
+(until [ -e /out/go ]; do sleep 0.2; done; echo go >/run/job.in) &
+waiter=$!
+
+chroot /root qemu-system-aarch64 --version | sed -n 's/^/##vmm /p;q'
+echo "##start"
+timeout -s KILL "$VMM_TIMEOUT" chroot /root qemu-system-aarch64 "$@" >/out/guest/vmm.log 2>&1
+status=$?
+kill $waiter 2>/dev/null
+if [ $status = 0 ]; then
+	wait $reader
+	echo "ok 3 the VMM ran to the guest's power-off"
+else
+	kill $reader
+	sed 's/^/# vmm: /' /out/guest/vmm.log
+	echo "not ok 3 the VMM ran to the guest's power-off (status $status; its timeout of $VMM_TIMEOUT s gives 137)"
+fi

@@ -1,0 +1,65 @@
+# What a job (a shell script run by /init as /job) may use. /tests holds the
+# files given with --files, /out is a directory of the run on the host.
+#
+# /run/devices has a line for each PCI function behind an SMMU:
+#	BDF SMMU-NUMBER GROUP VENDOR:DEVICE CLASS IOMMU
+# SMMUs are numbered in the order of their buses, as the machine was described.
+
+list_devices() {
+	local dev bdf iommu seen= number=-1
+	for dev in /sys/bus/pci/devices/*; do
+		[ -e "$dev/iommu" ] || continue
+		case $(cat "$dev/class") in 0x06*) continue ;; esac
+		bdf=${dev##*/}
+		iommu=$(readlink "$dev/iommu"); iommu=${iommu##*/}
+		case " $seen " in
+		*" $iommu "*) ;;
+		*) seen="$seen $iommu"; number=$((number + 1)) ;;
+		esac
+		echo "$bdf $number $(basename "$(readlink "$dev/iommu_group")")" \
+			"$(cut -c3- "$dev/vendor"):$(cut -c3- "$dev/device")" \
+			"$(cat "$dev/class") $iommu"
+	done
+}
+
+# devices [SMMU [CLASS-PREFIX]]: the BDFs behind one SMMU, or behind all.
+# Classes: 0x0108 an NVMe controller, 0x00ff an iommu-testdev.
+devices() {
+	awk -v smmu="$1" -v class="$2" \
+		'(smmu == "" || $2 == smmu) && index($5, class) == 1 { print $1 }' /run/devices
+}
+
+# smmus: the numbers of the SMMUs that have devices.
+smmus() { cut -d' ' -f2 /run/devices | sort -un; }
+
+# bind_vfio BDF...: take the functions from their drivers, give them to vfio-pci.
+bind_vfio() {
+	local bdf
+	for bdf; do
+		echo vfio-pci >"/sys/bus/pci/devices/$bdf/driver_override" || return 1
+		[ -e "/sys/bus/pci/devices/$bdf/driver" ] &&
+			echo "$bdf" >"/sys/bus/pci/devices/$bdf/driver/unbind"
+		echo "$bdf" >/sys/bus/pci/drivers_probe
+		[ "$(basename "$(readlink "/sys/bus/pci/devices/$bdf/driver")")" = vfio-pci ] || {
+			echo "##problem $bdf did not bind to vfio-pci"
+			return 1
+		}
+	done
+}
+
+# vfio_cdev BDF: the /dev/vfio/devices/ node of a bound function.
+vfio_cdev() { echo "/dev/vfio/devices/$(ls "/sys/bus/pci/devices/$1/vfio-dev")"; }
+
+# run NAME CMD...: a program that speaks (K)TAP. What it says between the two
+# markers is one stream; no result at all or a bad status is a failure.
+run() {
+	local name=$1 status
+	shift
+	echo
+	echo "##begin $name"
+	"$@"
+	status=$?
+	echo
+	echo "##done $name $status"
+	return $status
+}

@@ -1,0 +1,263 @@
+#!/usr/bin/env python3
+"""The demonstration: an unmodified VMM gives a VM one vSMMU per physical SMMU.
+
+Three storeys: the emulated machine (machine.py); on it the kernel under test;
+on that Debian's own arm64 QEMU with -accel kvm, whose guest does I/O on NVMe
+controllers assigned through vfio and iommufd, that is through stage 1 and
+stage 2 of the driver under test. Guest and middle boot the same kernel.
+
+No number is known beforehand: the driver's words come from the kernel's log,
+stage-2 tables and VMIDs from the stream table entries that the SMMUs use while
+the guest runs, the rest from the traces of the two QEMUs, and the data from the
+raw disk images after the end.
+"""
+import argparse
+import contextlib
+import re
+import secrets
+import shutil
+import sys
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+import machine
+import results
+from machine import BUILD, REPO, Error, Result, Topology
+
+MAX_SMMUS = 4
+LINES = 4096                    # of 64 bytes, written to each disk
+TRACE = ("smmuv3_cmdq_opcode", "smmuv3_range_inval", "smmuv3_cmdq_tlbi_*")
+
+
+def pattern(nonce, serial):
+    """What demo-guest.sh writes to a disk."""
+    return "".join(f"{nonce:<32} {serial:<20} {i:9}\n" for i in range(LINES)).encode()
+
+
+# --- What the SMMUs really use, read through the emulator -----------------
+
+def peek(guest, address, count=1):
+    """Guest-physical memory or registers, as 64-bit words."""
+    text = guest.qmp("human-monitor-command", **{"command-line": f"xp /{count}gx {address:#x}"})
+    return [int(word, 16) for line in text.splitlines() for word in line.split(":")[1].split()]
+
+
+def peek32(guest, address):
+    text = guest.qmp("human-monitor-command", **{"command-line": f"xp /1wx {address:#x}"})
+    return int(text.split(":")[1].split()[0], 16)
+
+
+def features(guest, base):
+    """The words of IDR0, 1, 3 and 5 that matter here (SMMUv3 specification, 6.3)."""
+    idr0, idr1, idr3, idr5 = (peek32(guest, base + r) for r in (0x0, 0x4, 0xc, 0x14))
+    words = [name for bit, name in ((1, "S1"), (0, "S2"), (4, "coherent"), (10, "ATS"), (16, "PRI"),
+                                    (13, "MSI"), (12, "ASID16"), (18, "VMID16")) if idr0 >> bit & 1]
+    words += ["RIL"] if idr3 >> 10 & 1 else []
+    words += ["S2FWB"] if idr3 >> 8 & 1 else []
+    words += ["PASID"] if idr1 >> 6 & 31 else []
+    return words + [f"OAS{(32, 36, 40, 42, 44, 48, 52, 56)[idr5 & 7]}"]
+
+
+def stream_table_entry(guest, base, sid):
+    """The STE of a StreamID: walk the table as the SMMU does (3.3 and 5.2)."""
+    table = peek(guest, base + 0x80)[0] & 0x000f_ffff_ffff_ffc0
+    config = peek32(guest, base + 0x88)
+    if config >> 16 & 3:                            # two levels
+        split = config >> 6 & 31
+        level1 = peek(guest, table + 8 * (sid >> split))[0]
+        if not level1 & 31:
+            return {"config": 0, "vmid": 0, "s2ttb": 0}
+        table, sid = level1 & 0x000f_ffff_ffff_ffc0, sid & (1 << split) - 1
+    ste = peek(guest, table + 64 * sid, 4)
+    return {"config": ste[0] >> 1 & 7 if ste[0] & 1 else 0, "vmid": ste[2] & 0xffff,
+            "s2ttb": ste[3] & 0x000f_ffff_ffff_fff0}
+
+
+class Witness:
+    """Watches the run: takes the picture when the guest is at its checkpoint,
+    and notes where in the trace the VMM began."""
+
+    def __init__(self, routes):
+        self.routes, self.smmus, self.trace_from = routes, [], None
+
+    def __call__(self, guest):
+        if self.trace_from is None and "##start" in guest.lines("job.log"):
+            self.trace_from = (guest.directory / "trace.log").stat().st_size
+        if not self.smmus and "##checkpoint" in guest.lines("out/guest/job.log"):
+            guest.qmp("stop")
+            self.smmus = self.picture(guest)
+            guest.qmp("cont")
+            (guest.directory / "out/go").touch()
+
+    def picture(self, guest):
+        found = {}
+        for line in guest.lines("job.log"):
+            if not line.startswith("##device "):
+                continue
+            bdf, number, _, _, pci_class, iommu = line.split()[1:]
+            if not pci_class.startswith("0x0108"):
+                continue
+            bus, slot, function = (int(x, 16) for x in re.split("[:.]", bdf)[1:])
+            rid = bus << 8 | slot << 3 | function
+            first, _, out, base = next(r for r in self.routes if r[0] <= rid <= r[1])
+            smmu = found.setdefault(int(number), {
+                "name": iommu, "base": base, "features": features(guest, base), "stes": {}})
+            smmu["stes"][bdf] = stream_table_entry(guest, base, rid - first + out)
+        return [found[n] for n in sorted(found)]
+
+
+# --- The run --------------------------------------------------------------
+
+def demonstrate(topology, kernel, timeout, verbose, directory):
+    """Run it. Returns the merged Result, the Witness and the nonce."""
+    kernel = machine.kernel_image(kernel)
+    nonce = secrets.token_hex(16)
+    middle = (f"VMM_TIMEOUT={timeout} VMM_MEM=768M VMM_APPEND='{machine.APPEND} kunit.enable=0'\n"
+              + (REPO / "machine/demo-middle.sh").read_text())
+    inner = (f"NONCE={nonce} LINES_PER_DISK={LINES}\n" + (REPO / "machine/demo-guest.sh").read_text())
+    witness = Witness(machine.iort_routes(machine.iort(topology, kernel)))
+    with tempfile.TemporaryDirectory() as share:
+        shutil.copy(kernel, f"{share}/Image")
+        Path(share, "initrd").write_bytes(machine.cpio(machine.base_files(inner)))
+        result = machine.run(
+            topology, kernel, middle, name="demo", timeout=timeout + 60, verbose=verbose,
+            trace=TRACE, watch=witness, directory=directory,
+            shares=[("debian", machine.user_space(), ",readonly=on"), ("share", share, ",readonly=on")])
+
+    # The guest's own tests and kernel log count like the middle's.
+    out = Path(result.directory) / "out/guest"
+    guest = Result("guest")
+    if not machine.read_job(guest, lines_of(out / "job.log")):
+        last = [l for l in lines_of(out / "console.log") if l.strip()][-8:]
+        guest.problems.append("the guest never came to its end; its last lines:\n"
+                              + "\n".join("    " + l for l in last))
+    guest.problems += results.scan_log(lines_of(out / "console.log"))
+    guest.problems = ["guest: " + p for p in guest.problems]
+    result.add(guest)
+    result.guest = guest
+    return result, witness, nonce
+
+
+def lines_of(path):
+    with contextlib.suppress(FileNotFoundError):
+        return results.clean(path.read_text(errors="replace"))
+    return []
+
+
+def judge(result, topology, witness, nonce):
+    """Check from outside what can be seen only there; collect the figures."""
+    directory = Path(result.directory)
+
+    def expect(name, good, why=""):
+        result.tests.append(("passed" if good else "failed", name))
+        if good:
+            result.passed += 1
+        else:
+            result.failed += 1
+            result.failures.append(f"not ok: {name}" + (f" ({why})" if why else ""))
+
+    disks = sum(topology.serials(), [])
+    written = 0
+    for serial in disks:
+        data = (directory / f"images/{serial}.img").read_bytes()
+        wanted = pattern(nonce, serial)
+        same = data[:len(wanted)] == wanted
+        written += len(wanted) if same else 0
+        expect(f"{serial}: the raw image holds what the guest wrote", same)
+
+    # pid and time precede an event, as in "1234@5678.9:name args".
+    vmm = [re.sub(r"^\S+:", "", l).strip() for l in lines_of(directory / "out/guest/vmm.trace")]
+    parents = [int(m[2]) for l in vmm if (m := re.match(
+        r"iommufd_backend_alloc_hwpt .*flags=(0x[0-9a-f]+) .*out_hwpt=(\d+) \(0\)", l)) and int(m[1], 16) & 1]
+    viommus = [(int(m[1]), int(m[2])) for l in vmm if (m := re.match(
+        r"iommufd_backend_alloc_viommu .*hwpt_id=(\d+) .*viommu_id=(\d+) \(0\)", l))]
+    tables = sorted({ste["s2ttb"] for smmu in witness.smmus for ste in smmu["stes"].values()})
+    nested = [ste for smmu in witness.smmus for ste in smmu["stes"].values()
+              if ste["config"] == 7 and ste["s2ttb"] and ste["vmid"]]
+    wanted = len(topology.stages())
+    expect("a picture of the stream tables was taken while the guest ran", len(witness.smmus) == wanted)
+    expect("every controller's STE has stage 1 and stage 2", len(nested) == len(disks),
+           f"{len(nested)} of {len(disks)}")
+    expect("one vSMMU per SMMU", len(viommus) == wanted, f"{len(viommus)} of {wanted}")
+    expect("the VMM's nesting parents are the stage-2 tables of the STEs",
+           len(tables) == len({parent for parent, _ in viommus}) >= 1,
+           f"{len(tables)} tables, {len(set(p for p, _ in viommus))} parents with a vSMMU")
+    guest_smmus = {line.split()[-1] for line in result.guest.devices}
+    expect("the guest has its controllers behind as many SMMUs", len(guest_smmus) == wanted,
+           f"{len(guest_smmus)} of {wanted}")
+
+    opcodes, vmids = Counter(), Counter()
+    if witness.trace_from is not None:
+        with open(directory / "trace.log", errors="replace") as trace:
+            trace.seek(witness.trace_from)
+            for line in trace:
+                if m := re.search(r"smmuv3_cmdq_opcode <--- SMMU_CMD_(\w+)", line):
+                    opcodes[m[1]] += 1
+                elif m := re.search(r"smmuv3_(?:range_inval|cmdq_tlbi_\w+) vmid=(\d+)", line):
+                    vmids[int(m[1])] += 1
+    tlbi = {op: n for op, n in sorted(opcodes.items()) if op.startswith("TLBI")}
+    expect("the SMMUs executed TLB invalidations for the guest", bool(tlbi))
+    return {"parents": parents, "viommus": viommus, "tables": tables, "tlbi": tlbi, "opcodes": opcodes,
+            "vmids": vmids, "written": written, "disks": disks}
+
+
+def summarize(result, witness, figures, kernel):
+    """The words for a person."""
+    log = [results.STAMP.sub("", l) for l in result.console]
+    driver = [l for l in log if re.match(r"arm-smmu-v3 .*features", l)]
+    vmm = next((l[6:] for l in result.said if l.startswith("##vmm ")), "?")
+
+    def row(what, text):
+        print(f"  {what:<15} {text}")
+
+    print("\nThe demonstration")
+    row("kernel", f"Linux {result.kernel} ({kernel}), lockdep {result.lockdep}")
+    row("VMM", f"{vmm}, accel=kvm, iommufd")
+    row("guest", f"Linux {result.guest.kernel}")
+    for n, smmu in enumerate(witness.smmus):
+        row(f"SMMU {n}", f"{smmu['name']}: {' '.join(smmu['features'])}")
+        row("", f"{driver[n].split(': ', 1)[1] if n < len(driver) else '(the driver said nothing)'}")
+        for bdf, ste in smmu["stes"].items():
+            row("", f"{bdf}: STE config {ste['config']:#05b}, VMID {ste['vmid']}, "
+                    f"stage-2 table at {ste['s2ttb']:#x}")
+    row("vSMMUs", f"{len(figures['viommus'])}"
+        + "".join(f"; vIOMMU {v} on stage-2 HWPT {p}" for p, v in figures["viommus"]))
+    row("stage-2 tables", f"{len(figures['tables'])}, for {len(witness.smmus)} SMMUs "
+        f"({len(figures['parents'])} nesting-parent HWPTs made by the VMM)")
+    row("VMIDs", ", ".join(f"SMMU {n}: " + " ".join(
+        map(str, sorted({s['vmid'] for s in smmu['stes'].values()}))) for n, smmu in enumerate(witness.smmus))
+        + "; in invalidations: " + (", ".join(f"VMID {v} {n} times" for v, n in
+                                             sorted(figures["vmids"].items())) or "none"))
+    row("invalidations", f"{sum(figures['tlbi'].values())} TLBI: "
+        + ", ".join(f"{op} {n}" for op, n in figures["tlbi"].items())
+        + f"; {figures['opcodes']['SYNC']} CMD_SYNC")
+    row("I/O", f"{figures['written'] >> 10} KiB on {len(figures['disks'])} disks written by the guest, "
+        "read back there, and found in the raw images")
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Run a VM with vSMMUs on the kernel under test.")
+    parser.add_argument("--kernel", default="bench", metavar="FLAVOUR",
+                        help="a flavour below build/ (bench, base-bench, check …), or an Image (default bench)")
+    parser.add_argument("--smmus", type=int, default=2, metavar="N", help=f"1 to {MAX_SMMUS} (default 2)")
+    parser.add_argument("--nvme", type=int, default=1, metavar="N",
+                        help="controllers behind each SMMU (default 1)")
+    parser.add_argument("--timeout", type=int, default=180, metavar="SECONDS",
+                        help="for the VMM (default 180)")
+    parser.add_argument("--keep", metavar="DIR", help="keep logs, traces and images there")
+    parser.add_argument("-v", "--verbose", action="store_true", help="show what the middle says")
+    args = parser.parse_args()
+    if not 1 <= args.smmus <= MAX_SMMUS:
+        raise Error(f"--smmus {args.smmus}: the demonstration takes 1 to {MAX_SMMUS}")
+    kernel = Path(args.kernel) if "/" in args.kernel else BUILD / args.kernel / "arch/arm64/boot/Image"
+    topology = Topology(smmus=args.smmus, nvme=args.nvme, virt=True, mem=3072)
+    print(f"demo: {machine.qemu_version()}, {args.smmus} SMMUs, guest with {args.smmus} vSMMUs", flush=True)
+    result, witness, nonce = demonstrate(topology, kernel, args.timeout, args.verbose, args.keep)
+    figures = judge(result, topology, witness, nonce)
+    summarize(result, witness, figures, kernel)
+    return machine.report(result, keep=bool(args.keep))
+
+
+if __name__ == "__main__":
+    sys.exit(machine.cli(main))

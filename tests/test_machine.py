@@ -1,0 +1,352 @@
+#!/usr/bin/env python3
+"""Tests of the harness itself: that it sees what it claims to see.
+
+Without KERNEL in the environment only the text scanners and the builders are
+tested. With KERNEL=…/Image (a check kernel) real guests warn, hang and die.
+"""
+import contextlib
+import io
+import os
+import struct
+import subprocess
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+
+REPO = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(REPO / "scripts"))
+import machine  # noqa: E402
+import results  # noqa: E402
+
+KERNEL = os.environ.get("KERNEL")
+
+# One or more lines per kind, as the kernel prints them.
+SAMPLES = {
+    "WARN": ["WARNING: drivers/iommu/iommu.c:12 at iommu_attach+0x20/0x30, CPU#0: sh/91",
+             "------------[ cut here ]------------"],
+    "BUG": ["kernel BUG at mm/slub.c:553!",
+            "BUG: sleeping function called from invalid context at kernel/locking/mutex.c:580",
+            "Unable to handle kernel NULL pointer dereference at virtual address 0000000000000010",
+            "Internal error: Oops: 0000000096000004 [#1]  SMP",
+            "BUG kmalloc-64 (Not tainted): Left Redzone overwritten",
+            "Kernel panic - not syncing: sysrq triggered crash"],
+    "lockdep": ["WARNING: possible circular locking dependency detected",
+                "WARNING: possible recursive locking detected",
+                "WARNING: inconsistent lock state",
+                "WARNING: suspicious RCU usage",
+                "WARNING: bad unlock balance detected!",
+                "[ BUG: Invalid wait context ]",
+                "WARNING: HARDIRQ-safe -> HARDIRQ-unsafe lock order detected",
+                "WARNING: possible irq lock inversion dependency detected"],
+    "lockdep off": ["turning off the locking correctness validator.",
+                    "BUG: MAX_LOCKDEP_CHAINS too low!"],
+    "KASAN": ["BUG: KASAN: slab-use-after-free in arm_smmu_invs_unref+0x14/0x20",
+              "BUG: KFENCE: out-of-bounds read in f+0x1/0x2"],
+    "RCU stall": ["rcu: INFO: rcu_preempt self-detected stall on CPU",
+                  "rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:",
+                  "rcu: INFO: rcu_preempt detected expedited stalls on CPUs/tasks: { 1-.... }",
+                  "rcu: rcu_preempt kthread starved for 5252 jiffies!"],
+    "hung task": ["INFO: task sh:91 blocked for more than 60 seconds."],
+    "lockup": ["watchdog: BUG: soft lockup - CPU#1 stuck for 22s! [sh:91]",
+               "BUG: workqueue lockup - pool cpus=0 node=0 flags=0x0 nice=0 stuck for 31s!",
+               "BUG: spinlock bad magic on CPU#0, sh/91"],
+    "debug check": ["ODEBUG: free active (active state 0) object: 00000000 object type: timer_list",
+                    "refcount_t: underflow; use-after-free.",
+                    "list_del corruption. prev->next should be ffff, but was ffff",
+                    "pagealloc: memory corruption"],
+    "CMDQ error": ["arm-smmu-v3 arm-smmu-v3.0.auto: CMDQ error (cons 0x01000012): Illegal command"],
+    "CMD_SYNC timeout": ["arm-smmu-v3 arm-smmu-v3.0.auto: CMD_SYNC timeout at 0x00000014 "
+                         "[hwprod 0x00000015, hwcons 0x00000014]",
+                         "arm-smmu-v3 arm-smmu-v3.0.auto: CMDQ timeout"],
+    "event queue overflow": ["arm-smmu-v3 arm-smmu-v3.0.auto: EVTQ overflow detected -- events lost"],
+    "SMMU global error": ["arm-smmu-v3 arm-smmu-v3.0.auto: unexpected global error reported "
+                          "(0x00000001), this could be serious",
+                          "arm-smmu-v3 arm-smmu-v3.0.auto: device has entered Service Failure Mode!"],
+    "log lost": ["** 12 printk messages dropped **"],
+}
+GOOD_LOG = """\
+[    0.000000] Booting Linux on physical CPU 0x0000000000 [0x000f0510]
+[    0.000000] RCU restricting CPUs from NR_CPUS=16 to nr_cpu_ids=2.
+[    0.000000] Running RCU self tests
+[    0.012000] rcu: Hierarchical SRCU implementation.
+[    0.000000] ... MAX_LOCKDEP_SUBCLASSES:  8
+[    0.000000] ... MAX_LOCKDEP_CHAINS:      65536
+[    1.100000] arm-smmu-v3 arm-smmu-v3.0.auto: allocated 65536 entries for cmdq
+[    1.100000] arm-smmu-v3 arm-smmu-v3.0.auto: event: F_TRANSLATION client: 0000:11:00.0 sid: 0x1100
+[    1.200000] FAULT_INJECTION: forcing a failure.
+[    1.200000] Call trace:
+[    1.300000] kmemleak: Kernel memory leak detector initialized
+""".split("\n")
+
+
+class Scanner(unittest.TestCase):
+    def test_good_log(self):
+        self.assertEqual(results.scan_log(GOOD_LOG), [])
+
+    def test_every_kind(self):
+        self.assertEqual(set(SAMPLES), {kind for kind, _ in results.BAD_LINES})
+        for kind, lines in SAMPLES.items():
+            for line in lines:
+                with self.subTest(line=line):
+                    found = results.scan_log(GOOD_LOG + ["[    2.000000][  T91] " + line] + GOOD_LOG)
+                    self.assertEqual(len(found), 1)
+                    self.assertTrue(found[0].startswith(kind + " in"), found[0])
+                    self.assertIn(line, found[0])
+
+    def test_cut_here_takes_the_next_lines_kind(self):
+        found = results.scan_log(["------------[ cut here ]------------", "kernel BUG at a.c:1!"])
+        self.assertTrue(found[0].startswith("BUG in"), found)
+
+    def test_two_far_reports_are_two(self):
+        line = SAMPLES["CMDQ error"][0]
+        self.assertEqual(len(results.scan_log([line] + [""] * 30 + [line])), 2)
+
+    def test_allow(self):
+        line = SAMPLES["CMDQ error"][0]
+        self.assertEqual(results.scan_log([line], allow=["CMDQ error .*Illegal"]), [])
+        self.assertEqual(len(results.scan_log([line] + SAMPLES["WARN"][:1], allow=["CMDQ error"])), 1)
+        self.assertEqual(len(results.scan_log([], allow=["never said"])), 1)
+
+    def test_taint(self):
+        self.assertEqual(results.scan_taint(0), [])
+        self.assertEqual(results.scan_taint(1 << 18 | 1 << 12), [])     # test, out of tree
+        self.assertEqual(len(results.scan_taint(1 << 9)), 1)
+
+
+KUNIT = """\
+KTAP version 1
+1..2
+    KTAP version 1
+    # Subtest: one
+    # module: one
+    1..3
+    ok 1 a
+        KTAP version 1
+        # Subtest: b
+        ok 1 p1
+        ok 2 p2 # SKIP no feature
+    ok 2 b
+    ok 3 c
+# one: pass:3 fail:0 skip:0 total:3
+ok 1 one
+    KTAP version 1
+    # Subtest: two
+    1..1
+    # d: EXPECTATION FAILED at x.c:1
+    not ok 1 d
+not ok 2 two""".split("\n")
+
+
+class Tap(unittest.TestCase):
+    def counts(self, text, problems=0):
+        tap = results.parse_tap(text if isinstance(text, list) else text.split("\n"))
+        self.assertEqual(len(tap.problems), problems, tap.problems)
+        return tap.passed, tap.failed, tap.skipped
+
+    def test_plain(self):
+        self.assertEqual(self.counts("TAP version 13\n1..3\nok 1 a\nnot ok 2 b\nok 3 c # SKIP why"),
+                         (1, 1, 1))
+
+    def test_noise_is_ignored(self):
+        self.assertEqual(self.counts("hello\n1..1\n# okay\nok 1 a\nokay then"), (1, 0, 0))
+
+    def test_nested(self):
+        self.assertEqual(self.counts(KUNIT), (3, 1, 1))
+        tap = results.parse_tap(KUNIT)
+        self.assertIn("EXPECTATION FAILED", tap.failures[0])
+        self.assertIn("d", tap.failures[0])
+
+    def test_parent_contradicts_children(self):
+        self.assertEqual(self.counts("1..1\n    1..1\n    ok 1 a\nnot ok 1 parent"), (1, 1, 0))
+
+    def test_child_fails_under_good_parent(self):
+        self.assertEqual(self.counts("1..1\n    1..1\n    not ok 1 a\nok 1 parent"), (0, 1, 0))
+
+    def test_plan_too_long(self):
+        self.counts("1..3\nok 1 a\nok 2 b", problems=1)
+
+    def test_plan_too_short(self):
+        self.counts("1..1\nok 1 a\nok 2 b", problems=1)
+
+    def test_nested_plan(self):
+        self.counts("1..1\n    1..2\n    ok 1 a\nok 1 parent", problems=1)
+
+    def test_no_plan(self):
+        self.counts("ok 1 a", problems=1)
+
+    def test_plan_without_results(self):
+        self.counts("TAP version 13\n1..2", problems=1)
+
+    def test_numbers(self):
+        self.counts("1..2\nok 1 a\nok 3 b", problems=2)
+
+    def test_skip_all(self):
+        self.assertEqual(self.counts("1..0 # SKIP no device"), (0, 0, 1))
+        self.counts("1..0", problems=1)
+
+    def test_skipped_failure_is_a_skip(self):
+        self.assertEqual(self.counts("1..1\nnot ok 1 a # SKIP no"), (0, 0, 1))
+
+    def test_timeout_directive_fails(self):
+        self.assertEqual(self.counts("1..1\nnot ok 1 a # TIMEOUT 45 seconds"), (0, 1, 0))
+
+    def test_bail_out(self):
+        self.counts("1..1\nok 1 a\nBail out! broken", problems=1)
+
+    def test_two_streams(self):
+        self.assertEqual(self.counts("TAP version 13\n1..1\nok 1 a\nTAP version 13\n1..1\nok 1 b"),
+                         (2, 0, 0))
+        self.assertEqual(self.counts("1..1\nok 1 a\n1..1\nok 1 b"), (2, 0, 0))
+
+
+class Job(unittest.TestCase):
+    def read(self, text):
+        result = machine.Result("t")
+        return machine.read_job(result, text.split("\n")), result
+
+    def test_good(self):
+        ended, r = self.read("##kernel 7.3\n##begin a\n1..1\nok 1 x\n\n##done a 0\n"
+                             "##lockdep 1\n##tainted 0\n##end 0\n")
+        self.assertTrue(ended and r.ok)
+        self.assertEqual((r.passed, r.kernel, r.lockdep), (1, "7.3", "on"))
+
+    def test_bad(self):
+        for text in ("##begin a\n##done a 0\n##end 0",                  # said nothing
+                     "##begin a\n1..1\nok 1 x\n##done a 139\n##end 0",  # crashed after it
+                     "##begin a\n1..1\nok 1 x\n##end 0",                # never came back
+                     "1..1\nok 1 x\n##end 1",
+                     "1..1\nok 1 x\n##lockdep 0\n##end 0",
+                     "1..1\nok 1 x\n##tainted 512\n##end 0",
+                     "1..1\nok 1 x\n##problem no share\n##end 0"):
+            with self.subTest(text=text):
+                ended, r = self.read(text)
+                self.assertTrue(ended)
+                self.assertEqual(len(r.problems), 1, r.problems)
+
+    def test_no_end(self):
+        self.assertFalse(self.read("1..1\nok 1 x\n")[0])
+
+    def test_skip_status(self):
+        _, r = self.read("##begin a\n##done a 4\n##end 0")
+        self.assertEqual((r.passed, r.skipped, r.problems), (0, 1, []))
+
+
+class Builders(unittest.TestCase):
+    def test_cpio(self):
+        data = machine.cpio({"a/b/c": (0o100644, b"hello"), "d": (0o100755, b"")})
+        self.assertEqual(len(data) % 4, 0)
+        listed = subprocess.run(["cpio", "-it", "--quiet"], input=data, capture_output=True, check=True)
+        self.assertEqual(listed.stdout.split(), [b"a", b"a/b", b"a/b/c", b"d"])
+
+    def test_iort(self):
+        smmu = struct.pack("<BHBIIIQ", 4, 68, 4, 0, 0, 0, 0xb010000).ljust(68, b"\0")
+        root = struct.pack("<BHBIIIIBHB", 2, 56, 3, 1, 1, 36, 1, 0, 0, 3).ljust(36, b"\0")
+        root += struct.pack("<5I", 0x1000, 0xfff, 0x1000, 48, 0)
+        head = struct.pack("<4sIBB6s8sI4sI", b"IORT", 48 + 68 + len(root), 5, 0, b"BOCHS ",
+                           b"BXPC    ", 1, b"BXPC", 1) + struct.pack("<III", 2, 48, 0)
+        table = bytearray(head + smmu + root)
+        table[9] = -sum(table) & 0xff
+        new = machine.iort_with_canwbs(bytes(table))
+        self.assertEqual(sum(new) & 0xff, 0)
+        self.assertEqual(struct.unpack_from("<I", new, 24)[0], 2)
+        self.assertEqual(new[48 + 68 + 23], 7)
+        self.assertEqual(machine.iort_routes(new), [(0x1000, 0x1fff, 0x1000, 0xb010000)])
+        table[60] ^= 1
+        with self.assertRaises(machine.Error):
+            machine.iort_with_canwbs(bytes(table))
+
+    def test_topology(self):
+        args = " ".join(machine.Topology(8, 2, 1, True, True).devices("/i"))
+        self.assertEqual(args.count("arm-smmuv3,"), 10)
+        self.assertEqual(args.count("stage=nested"), 8)
+        self.assertEqual(args.count("nvme,serial="), 20)
+        self.assertEqual(args.count("iommu-testdev"), 10)
+        for bad in ({"smmus": 0}, {"smmus": 13}, {"nvme": 0}, {"nvme": 16}, {"cpus": 0}):
+            with self.assertRaises(machine.Error):
+                machine.Topology(**bad)
+
+    def test_half_made_things_are_not_trusted(self):
+        with tempfile.TemporaryDirectory() as tmp:
+            target = Path(tmp) / "thing"
+            with self.assertRaises(RuntimeError), machine.making(target) as work:
+                work.write_text("half")
+                raise RuntimeError
+            self.assertFalse(target.exists())
+            with machine.making(target) as work:
+                self.assertFalse(work.exists())
+                work.write_text("whole")
+            self.assertEqual(target.read_text(), "whole")
+
+
+class CommandLine(unittest.TestCase):
+    def fails(self, *args, **env):
+        done = subprocess.run([sys.executable, REPO / "scripts/machine.py", "run", *args],
+                              capture_output=True, text=True, env={**os.environ, **env})
+        self.assertEqual(done.returncode, 2)
+        self.assertEqual(len(done.stderr.strip().split("\n")), 1, done.stderr)
+        return done.stderr
+
+    def test_errors_are_one_line(self):
+        self.assertIn("make kernels", self.fails("--kernel", "/nowhere/Image", "--command", ":"))
+        self.assertIn("12", self.fails("--kernel", "x", "--command", ":", "--smmus", "99"))
+        self.assertIn("nothing to run", self.fails("--kernel", "x"))
+        self.assertIn("no such file", self.fails("--kernel", "x", "--job", "/nowhere"))
+
+    def test_old_qemu(self):
+        with tempfile.TemporaryDirectory() as tmp:
+            old = Path(tmp) / "qemu"
+            old.write_text("#!/bin/sh\necho QEMU emulator version 10.0.13\n")
+            old.chmod(0o755)
+            said = self.fails("--kernel", "x", "--command", ":", QEMU=str(old))
+            self.assertIn("too old", said)
+        self.assertIn("cannot run", self.fails("--kernel", "x", "--command", ":", QEMU="/nowhere"))
+
+
+@unittest.skipUnless(KERNEL, "KERNEL= not given")
+class Guests(unittest.TestCase):
+    """Real boots: each must be found out, with the lines that say why."""
+
+    def boot(self, job, timeout=100, **more):
+        with tempfile.TemporaryDirectory() as tmp, contextlib.redirect_stdout(io.StringIO()):
+            return machine.run(machine.Topology(1), KERNEL, job, name="t", timeout=timeout,
+                               directory=tmp, **more)
+
+    OK = "echo 1..1; echo ok 1 fine\n"
+
+    def test_good(self):
+        result = self.boot(self.OK)
+        self.assertEqual(result.problems, [])
+        self.assertEqual((result.passed, len(result.devices)), (1, 1))
+
+    def test_warn(self):
+        result = self.boot(self.OK + "echo WARNING >/sys/kernel/debug/provoke-crash/DIRECT\n")
+        self.assertEqual(result.passed, 1)
+        text = "\n".join(result.problems)
+        self.assertIn("WARN in the kernel log", text)
+        self.assertIn("lkdtm", text)
+        self.assertIn("tainted (W", text)
+
+    def test_hang(self):
+        result = self.boot(self.OK + "echo about to hang; sleep 1000\n", timeout=25)
+        self.assertIn("timeout: no end after 25 s", result.problems[0])
+        self.assertIn("about to hang", result.problems[0])
+
+    def test_death(self):
+        result = self.boot(self.OK + "echo c >/proc/sysrq-trigger\n")
+        text = "\n".join(result.problems)
+        self.assertIn("the guest died", text)
+        self.assertIn("sysrq triggered crash", text)
+
+    def test_early_poweroff(self):
+        self.assertIn("the guest died", self.boot(self.OK + "poweroff -f\n").problems[0])
+
+    def test_failing_job(self):
+        self.assertEqual(self.boot(self.OK + "exit 3").problems, ["the job ended with status 3"])
+
+    def test_silent_job(self):
+        self.assertEqual(self.boot(":").problems, ["no test reported anything"])
+
+
+if __name__ == "__main__":
+    unittest.main()
