@@ -17,6 +17,7 @@ A job is a shell script that /init (machine/init) runs as /job; see
 machine/job.sh for what it can use. It must report its results as (K)TAP.
 """
 import argparse
+import base64
 import contextlib
 import fcntl
 import hashlib
@@ -314,11 +315,12 @@ def iort(topology, kernel):
             if work:
                 print("machine: reading the IORT of a new topology (once)", flush=True)
                 with tempfile.TemporaryDirectory() as tmp:
-                    got = run(topology, kernel, "cat /sys/firmware/acpi/tables/IORT >/out/IORT",
+                    got = run(topology, kernel, "base64 /sys/firmware/acpi/tables/IORT | sed s/^/iort:/",
                               name="iort", timeout=120, upgrade=False, tests=False, directory=tmp)
-                    if not got.ok:
-                        raise Error("cannot read the machine's IORT:\n" + "\n".join(got.problems))
-                    work.write_bytes(iort_with_canwbs((Path(tmp) / "out/IORT").read_bytes()))
+                if not got.ok:
+                    raise Error("cannot read the machine's IORT:\n" + "\n".join(got.problems))
+                text = "".join(line[5:] for line in got.said if line.startswith("iort:"))
+                work.write_bytes(iort_with_canwbs(base64.b64decode(text)))
     return target.read_bytes()
 
 
@@ -533,6 +535,11 @@ def run(topology, kernel, job, *, name="job", files=(), timeout=120, append="", 
         result.problems.append(what + "; its last lines:\n" + "\n".join("    " + l for l in last))
     elif not any("machine: end of job" in l for l in result.console):
         result.problems.append("the kernel log misses its end marker, so part of it is lost")
+    if table and ended and not any("override [IORT" in l for l in result.console):
+        result.problems.append("the kernel did not take the IORT: it needs CONFIG_ACPI_TABLE_UPGRADE")
+    mounted = [line[10:] for line in result.said if line.startswith("##mounted ")]
+    result.problems += [f"share {tag} was not mounted: has this kernel 9p over virtio?"
+                        for tag, _, _ in shares if tag not in mounted]
     result.problems += results.scan_log(result.console, allow)
     if tests and not result.tests:
         result.problems.append("no test reported anything")
