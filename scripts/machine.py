@@ -96,7 +96,7 @@ class Topology:
                 "-cpu", "max,pauth=off", "-accel", "tcg,thread=multi",
                 "-smp", str(self.cpus), "-m", f"{self.mem}M"]
 
-    def devices(self, images):
+    def devices(self):
         """QEMU's arguments for the SMMUs and all that is behind them."""
         args = []
         for s, stage in enumerate(self.stages()):
@@ -105,7 +105,7 @@ class Topology:
                      "-device", f"arm-smmuv3,primary-bus={bus},stage={stage}"]
             behind = [f"nvme,serial={serial},drive={serial}" for serial in self.serials()[s]]
             for serial in self.serials()[s]:
-                args += ["-drive", f"if=none,id={serial},format=raw,file={images}/{serial}.img"]
+                args += ["-drive", f"if=none,id={serial},format=raw,file=images/{serial}.img"]
             behind += ["iommu-testdev"] * self.testdev
             for p, device in enumerate(behind):
                 port = f"rp{s}.{p}"
@@ -144,7 +144,7 @@ def kernel_image(path):
     with open(path, "rb") as f:
         if f.read(64)[56:60] != b"ARM\x64":
             raise Error(f"{path} is not an arm64 Image: give …/arch/arm64/boot/Image")
-    return path
+    return path.resolve()
 
 
 # --- The initramfs --------------------------------------------------------
@@ -307,7 +307,7 @@ def iort_routes(table):
 def iort(topology, kernel):
     """The upgraded IORT of this topology: from the cache, or by booting once."""
     key = hashlib.sha256(json.dumps([
-        qemu_version(), Path(firmware()).stat().st_size, topology.virt, topology.devices("")
+        qemu_version(), Path(firmware()).stat().st_size, topology.virt, topology.devices()
     ]).encode()).hexdigest()[:16]
     target = CACHE / f"iort-{key}.aml"
     if not target.exists():
@@ -363,17 +363,16 @@ class Result:
                 f"{self.skipped} skipped{more} in {self.seconds:.0f} s")
 
 
-def read_job(result, lines, tests=True):
+def read_job(result, lines):
     """Fill RESULT from the lines of the job's channel: streams between ##begin
     and ##done, and the harness' own ## lines. True if the job came to its end."""
-    stream, label, ended, streams = [], "", False, 0
+    stream, label, ended = [], "", False
 
     def finish(status=None):
-        nonlocal stream, streams
+        nonlocal stream
         tap = results.parse_tap(stream, label)
         seen = tap.passed + tap.failed + tap.skipped
         if label:
-            streams += 1
             if status == 4 and not seen:
                 tap.skipped, tap.tests = 1, [("skipped", label)]
             elif not seen:
@@ -418,34 +417,34 @@ def read_job(result, lines, tests=True):
 
 
 class Guest:
-    """A QEMU that runs: its channels are files in DIRECTORY."""
+    """A QEMU that runs in DIRECTORY, where its channels are files."""
 
     def __init__(self, topology, kernel, directory, initrd, append="", shares=(), trace=(),
                  extra=()):
-        self.directory = Path(directory)
-        images = self.directory / "images"
-        images.mkdir(exist_ok=True)
+        self.directory, self.timed_out = directory, False
+        (directory / "images").mkdir()
+        (directory / "out").mkdir()
         for serial in sum(topology.serials(), []):
-            with open(images / f"{serial}.img", "wb") as f:
+            with open(directory / f"images/{serial}.img", "wb") as f:
                 f.truncate(IMAGE_SIZE)
-        (self.directory / "initrd").write_bytes(initrd)
-        (self.directory / "out").mkdir(exist_ok=True)
+        (directory / "initrd").write_bytes(initrd)
         self.args = [QEMU, *topology.board(), "-bios", firmware(), "-nodefaults", "-display", "none",
-                     "-no-reboot", "-kernel", str(kernel), "-initrd", str(self.directory / "initrd"),
+                     "-no-reboot", "-kernel", str(kernel), "-initrd", "initrd",
                      "-append", f"{APPEND} {append}".strip(),
-                     *channels(self.directory), *topology.devices(images),
-                     "-qmp", f"unix:{self.directory}/qmp,server=on,wait=off"]
-        for tag, path, mode in [("out", self.directory / "out", ""), *shares]:
+                     # The kernel log on ttyAMA0, the job on hvc0, QEMU's monitor.
+                     "-serial", "file:console.log", "-device", "virtio-serial-pci,bus=pcie.0",
+                     "-chardev", "file,id=job,path=job.log", "-device", "virtconsole,chardev=job",
+                     "-qmp", "unix:qmp,server=on,wait=off", *topology.devices()]
+        for tag, path, mode in [("out", "out", ""), *shares]:
             self.args += ["-fsdev", f"local,id={tag},path={path},security_model=none{mode},multidevs=remap",
                           "-device", f"virtio-9p-pci,bus=pcie.0,fsdev={tag},mount_tag={tag}"]
         for pattern in trace:
-            self.args += ["-trace", pattern]
-        if trace:
-            self.args += ["-D", str(self.directory / "trace.log")]
-        self.args += list(extra)
-        (self.directory / "qemu.sh").write_text(shlex.join(self.args) + "\n")
-        with open(self.directory / "qemu.log", "wb") as log:
-            self.process = subprocess.Popen(self.args, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            self.args += ["-trace", pattern, "-D", "trace.log"]
+        self.args += extra
+        (directory / "qemu.sh").write_text(shlex.join(self.args) + "\n")
+        with open(directory / "qemu.log", "wb") as log:
+            self.process = subprocess.Popen(self.args, cwd=directory, stdin=subprocess.DEVNULL,
+                                            stdout=log, stderr=log)
 
     def lines(self, name):
         with contextlib.suppress(FileNotFoundError):
@@ -455,7 +454,10 @@ class Guest:
     def qmp(self, command, **arguments):
         """Ask QEMU's monitor."""
         with socket.socket(socket.AF_UNIX) as s:
-            s.connect(str(self.directory / "qmp"))
+            # Through /proc, since the name of a socket may only be short.
+            here = os.open(self.directory, os.O_PATH)
+            s.connect(f"/proc/self/fd/{here}/qmp")
+            os.close(here)
             stream = s.makefile("rw")
             stream.readline()
             for execute, args in (("qmp_capabilities", {}), (command, arguments)):
@@ -472,13 +474,6 @@ class Guest:
         self.process.wait()
 
 
-def channels(directory):
-    """The two ways out of a guest of ours: kernel log on ttyAMA0, job on hvc0."""
-    return ["-serial", f"file:{directory}/console.log",
-            "-device", "virtio-serial-pci,bus=pcie.0", "-chardev", f"file,id=job,path={directory}/job.log",
-            "-device", "virtconsole,chardev=job"]
-
-
 def run(topology, kernel, job, *, name="job", files=(), timeout=120, append="", kunit=None,
         shares=(), trace=(), extra=(), allow=(), upgrade=True, tests=True, directory=None,
         verbose=False, watch=None):
@@ -490,7 +485,7 @@ def run(topology, kernel, job, *, name="job", files=(), timeout=120, append="", 
     WATCH(guest) is called several times a second. TESTS=False is for jobs that
     are no tests. Returns a Result; whatever is wrong is in its problems.
     """
-    version = qemu_version()
+    qemu_version()
     kernel = kernel_image(kernel)
     table = iort(topology, kernel) if upgrade else None
     initrd = cpio({"kernel/firmware/acpi/iort.aml": (stat.S_IFREG | 0o644, table)}) if table else b""
@@ -502,6 +497,10 @@ def run(topology, kernel, job, *, name="job", files=(), timeout=120, append="", 
 
     if directory:
         directory = Path(directory).resolve()
+        if directory.exists() and any(directory.iterdir()):
+            if not (directory / "qemu.sh").exists():
+                raise Error(f"--keep {directory}: not empty, and not of an earlier run")
+            shutil.rmtree(directory)
         directory.mkdir(parents=True, exist_ok=True)
     else:
         (BUILD / "runs").mkdir(parents=True, exist_ok=True)
@@ -515,41 +514,44 @@ def run(topology, kernel, job, *, name="job", files=(), timeout=120, append="", 
         guest.kill()
     result.seconds = time.monotonic() - start
 
-    result.console = guest.lines("console.log")
-    result.said = guest.lines("job.log")
-    stripped = [results.STAMP.sub("", line) for line in result.console]
-    kunit_seen = results.Tap()
+    result.console, result.said = guest.lines("console.log"), guest.lines("job.log")
+    how = f"timeout: no end after {timeout} s" if guest.timed_out else \
+        f"the guest died (QEMU's status {guest.process.returncode}) before the end of the job"
+    evaluate(result, how, guest.lines("qemu.log"), kunit=kunit, upgraded=upgrade,
+             shares=[tag for tag, _, _ in shares], allow=allow, tests=tests)
+    return result
+
+
+def evaluate(result, how, qemu=(), *, kunit=None, upgraded=True, shares=(), allow=(), tests=True):
+    """Fill RESULT from its console and said lines. HOW says in words how QEMU
+    ended, should it turn out that the job did not come to its end."""
     if kunit:
-        first = next((i for i, l in enumerate(stripped) if results.HEADER.match(l)), len(stripped))
-        kunit_seen = results.parse_tap(stripped[first:], "KUnit")
-        result.add(kunit_seen)
-        if not kunit_seen.tests:
-            result.problems.append(f"KUnit: no test matches '{kunit}' in {kernel}")
-    ended = read_job(result, result.said)
-    if not ended:
-        log = (guest.directory / "qemu.log").read_text(errors="replace").strip()
-        last = [l for l in result.console if l.strip()][-12:] + ["(the job's last lines:)"] + \
-               [l for l in result.said if l.strip()][-8:] + (["(QEMU:)", log] if log else [])
-        what = f"timeout: no end after {timeout} s" if guest.timed_out else \
-            f"the guest died (QEMU's status {guest.process.returncode}) before the end of the job"
-        result.problems.append(what + "; its last lines:\n" + "\n".join("    " + l for l in last))
-    elif not any("machine: end of job" in l for l in result.console):
-        result.problems.append("the kernel log misses its end marker, so part of it is lost")
-    if table and ended and not any("override [IORT" in l for l in result.console):
-        result.problems.append("the kernel did not take the IORT: it needs CONFIG_ACPI_TABLE_UPGRADE")
-    mounted = [line[10:] for line in result.said if line.startswith("##mounted ")]
-    result.problems += [f"share {tag} was not mounted: has this kernel 9p over virtio?"
-                        for tag, _, _ in shares if tag not in mounted]
+        log = [results.STAMP.sub("", line) for line in result.console]
+        first = next((i for i, l in enumerate(log) if results.HEADER.match(l)), len(log))
+        seen = results.parse_tap(log[first:], "KUnit")
+        result.add(seen)
+        if not seen.tests:
+            result.problems.append(f"KUnit: this kernel ran no test that matches '{kunit}'")
+    if not read_job(result, result.said):
+        last = ["(kernel log)"] + [l for l in result.console if l.strip()][-12:]
+        last += ["(job)"] + [l for l in result.said if l.strip()][-8:]
+        last += ["(QEMU)"] + [l for l in qemu if l.strip()][-8:]
+        result.problems.append(f"{how}; the last lines:\n" + "\n".join("    " + l for l in last))
+    else:
+        if not any("machine: end of job" in l for l in result.console):
+            result.problems.append("the kernel log misses its end marker, so part of it is lost")
+        if upgraded and not any("override [IORT" in l for l in result.console):
+            result.problems.append("the kernel did not take the IORT: it needs CONFIG_ACPI_TABLE_UPGRADE")
+        result.problems += [f"share {tag} was not mounted: has this kernel 9p over virtio?"
+                            for tag in shares if f"##mounted {tag}" not in result.said]
     result.problems += results.scan_log(result.console, allow)
     if tests and not result.tests:
         result.problems.append("no test reported anything")
-    return result
 
 
 def _wait(guest, result, start, timeout, verbose, watch):
     """Until QEMU ends or TIMEOUT passes, tell what happens."""
-    guest.timed_out = False
-    shown, beat, count = 0, start, 0
+    shown, beat = 0, start
     while guest.process.poll() is None:
         now = time.monotonic()
         if now - start > timeout:
@@ -557,18 +559,19 @@ def _wait(guest, result, start, timeout, verbose, watch):
             return
         if watch:
             watch(guest)
-        said = guest.lines("job.log")[:-1] if verbose or now - beat > HEARTBEAT else None
-        if verbose and said[shown:]:
-            for line in said[shown:]:
-                if line.strip():
-                    print(f"  {line}", flush=True)
-            shown, beat = len(said), now
-        elif now - beat > HEARTBEAT:
-            count = sum(bool(results.RESULT.match(l.strip())) for l in said)
-            console = [l for l in guest.lines("console.log") if l.strip()]
-            last = next((l for l in reversed(said) if l.strip()), console[-1] if console else "")
-            print(f"  {result.name}: {now - start:.0f} s, {count} results so far, last: {last[:90]}",
-                  flush=True)
+        if verbose:
+            said = guest.lines("job.log")[:-1]
+            for line in filter(str.strip, said[shown:]):
+                print(f"  {line}", flush=True)
+                beat = now
+            shown = len(said)
+        if now - beat > HEARTBEAT:
+            count = sum(bool(results.RESULT.match(l.strip())) for l in guest.lines("job.log"))
+            logs = [p for p in guest.directory.rglob("*.log") if p.name in ("console.log", "job.log")]
+            newest = max(logs, key=lambda path: path.stat().st_mtime, default="console.log")
+            last = [l for l in guest.lines(newest) if l.strip()] or ["nothing yet"]
+            print(f"  {result.name}: {now - start:.0f} s of at most {timeout}, {count} results so far, "
+                  f"last: {last[-1][:90]}", flush=True)
             beat = now
         time.sleep(0.1)
 

@@ -232,6 +232,49 @@ class Job(unittest.TestCase):
         self.assertEqual((r.passed, r.skipped, r.problems), (0, 1, []))
 
 
+class Evaluation(unittest.TestCase):
+    CONSOLE = "ACPI: Table Upgrade: override [IORT-BOCHS ]\nmachine: end of job, status 0"
+
+    def problems(self, said, console=CONSOLE, **more):
+        result = machine.Result("t", console=console.split("\n"), said=said.split("\n"))
+        machine.evaluate(result, "it died", ["qemu's word"], **more)
+        return result.problems
+
+    GOOD = "1..1\nok 1 x\n##end 0"
+
+    def test_good(self):
+        self.assertEqual(self.problems(self.GOOD), [])
+
+    def test_bad(self):
+        for why, args in {
+                "it died": ["1..1\nok 1 x"],
+                "misses its end marker": [self.GOOD, "override [IORT-"],
+                "did not take the IORT": [self.GOOD, "machine: end of job"],
+                "no test reported": ["##end 0"],
+                "WARN in the kernel log": [self.GOOD, self.CONSOLE + "\nWARNING: a"]}.items():
+            with self.subTest(why=why):
+                found = self.problems(*args)
+                self.assertEqual(len(found), 1, found)
+                self.assertIn(why, found[0])
+
+    def test_last_lines(self):
+        found = self.problems("hello", "the kernel's word", tests=False)[0]
+        for line in ("hello", "the kernel's word", "qemu's word"):
+            self.assertIn(line, found)
+
+    def test_shares(self):
+        self.assertIn("share x", self.problems(self.GOOD, shares=["x"])[0])
+        self.assertEqual(self.problems("##mounted x\n" + self.GOOD, shares=["x"]), [])
+
+    def test_kunit(self):
+        log = "".join(f"[    1.{i:06}] {line}\n" for i, line in enumerate(KUNIT))
+        result = machine.Result("t", console=(log + self.CONSOLE).split("\n"), said=["##end 0"])
+        machine.evaluate(result, "it died", kunit="x*")
+        self.assertEqual((result.passed, result.failed, result.skipped), (3, 1, 1))
+        self.assertEqual(result.problems, [])
+        self.assertIn("ran no test", self.problems("##end 0", kunit="x*")[0])
+
+
 class Builders(unittest.TestCase):
     def test_cpio(self):
         data = machine.cpio({"a/b/c": (0o100644, b"hello"), "d": (0o100755, b"")})
@@ -257,7 +300,7 @@ class Builders(unittest.TestCase):
             machine.iort_with_canwbs(bytes(table))
 
     def test_topology(self):
-        args = " ".join(machine.Topology(8, 2, 1, True, True).devices("/i"))
+        args = " ".join(machine.Topology(8, 2, 1, True, True).devices())
         self.assertEqual(args.count("arm-smmuv3,"), 10)
         self.assertEqual(args.count("stage=nested"), 8)
         self.assertEqual(args.count("nvme,serial="), 20)
@@ -337,15 +380,6 @@ class Guests(unittest.TestCase):
         text = "\n".join(result.problems)
         self.assertIn("the guest died", text)
         self.assertIn("sysrq triggered crash", text)
-
-    def test_early_poweroff(self):
-        self.assertIn("the guest died", self.boot(self.OK + "poweroff -f\n").problems[0])
-
-    def test_failing_job(self):
-        self.assertEqual(self.boot(self.OK + "exit 3").problems, ["the job ended with status 3"])
-
-    def test_silent_job(self):
-        self.assertEqual(self.boot(":").problems, ["no test reported anything"])
 
 
 if __name__ == "__main__":
