@@ -222,6 +222,21 @@ class Series(unittest.TestCase):
         (self.linux / "Makefile").unlink()
         self.refused("no kernel tree", "apply")
 
+    def test_debian_has_no_source(self):
+        (self.root / "bin").mkdir()
+        (self.root / "bin/apt-get").write_text("#!/bin/sh\necho 'E: Unable to locate package' >&2\nexit 100\n")
+        (self.root / "bin/apt-get").chmod(0o755)
+        del self.env["LINUX"]
+        self.env["PATH"] = f"{self.root}/bin:{self.env['PATH']}"
+        self.refused("cannot get linux-source-7.3.*Unable to locate.*LINUX=/path/to/tree", "apply")
+
+    def test_interrupted(self):
+        """What a killed run left is not taken for a tree."""
+        (self.root / "build/linux.tmp/.git").mkdir(parents=True)
+        (self.root / "cache/base-0123456789ab.git.tmp").mkdir(parents=True)
+        self.three()
+        self.identity()
+
     def test_built_base(self):
         (self.linux / ".config").write_text("CONFIG_X=y\n")
         self.refused("mrproper", "apply")
