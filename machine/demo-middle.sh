@@ -60,7 +60,8 @@ if [ $status = 0 ]; then
 	wait $reader
 	echo "ok 3 the VMM ran to the guest's power-off"
 else
-	kill $reader
+	kill $reader 2>/dev/null
 	sed 's/^/# vmm: /' /out/guest/vmm.log
+	echo
 	echo "not ok 3 the VMM ran to the guest's power-off (status $status; its timeout of $VMM_TIMEOUT s gives 137)"
 fi

@@ -27,12 +27,13 @@ from machine import BUILD, REPO, Error, Result, Topology
 
 MAX_SMMUS = 4
 LINES = 4096                    # of 64 bytes, written to each disk
+LINES_SHORT = 256
 TRACE = ("smmuv3_cmdq_opcode", "smmuv3_range_inval", "smmuv3_cmdq_tlbi_*")
 
 
-def pattern(nonce, serial):
+def pattern(nonce, serial, lines):
     """What demo-guest.sh writes to a disk."""
-    return "".join(f"{nonce:<32} {serial:<20} {i:9}\n" for i in range(LINES)).encode()
+    return "".join(f"{nonce:<32} {serial:<20} {i:9}\n" for i in range(lines)).encode()
 
 
 # --- What the SMMUs really use, read through the emulator -----------------
@@ -109,13 +110,13 @@ class Witness:
 
 # --- The run --------------------------------------------------------------
 
-def demonstrate(topology, kernel, timeout, verbose, directory):
+def demonstrate(topology, kernel, lines, timeout, verbose, directory):
     """Run it. Returns the merged Result, the Witness and the nonce."""
     kernel = machine.kernel_image(kernel)
     nonce = secrets.token_hex(16)
     middle = (f"VMM_TIMEOUT={timeout} VMM_MEM=768M VMM_APPEND='{machine.APPEND} kunit.enable=0'\n"
               + (REPO / "machine/demo-middle.sh").read_text())
-    inner = (f"NONCE={nonce} LINES_PER_DISK={LINES}\n" + (REPO / "machine/demo-guest.sh").read_text())
+    inner = (f"NONCE={nonce} LINES_PER_DISK={lines}\n" + (REPO / "machine/demo-guest.sh").read_text())
     witness = Witness(machine.iort_routes(machine.iort(topology, kernel)))
     with tempfile.TemporaryDirectory() as share:
         shutil.copy(kernel, f"{share}/Image")
@@ -145,7 +146,7 @@ def lines_of(path):
     return []
 
 
-def judge(result, topology, witness, nonce):
+def judge(result, topology, witness, nonce, lines):
     """Check from outside what can be seen only there; collect the figures."""
     directory = Path(result.directory)
 
@@ -161,7 +162,7 @@ def judge(result, topology, witness, nonce):
     verified = []
     for serial in disks:
         data = (directory / f"images/{serial}.img").read_bytes()
-        wanted = pattern(nonce, serial)
+        wanted = pattern(nonce, serial, lines)
         same = data[:len(wanted)] == wanted
         verified += [len(wanted)] if same else []
         expect(f"{serial}: the raw image holds what the guest wrote", same)
@@ -248,6 +249,7 @@ def main():
                         help="controllers behind each SMMU (default 1)")
     parser.add_argument("--timeout", type=int, default=180, metavar="SECONDS",
                         help="for the VMM (default 180)")
+    parser.add_argument("--short", action="store_true", help="write less data")
     parser.add_argument("--keep", metavar="DIR", help="keep logs, traces and images there")
     parser.add_argument("-v", "--verbose", action="store_true", help="show what the middle says")
     args = parser.parse_args()
@@ -256,8 +258,9 @@ def main():
     kernel = Path(args.kernel) if "/" in args.kernel else BUILD / args.kernel / "arch/arm64/boot/Image"
     topology = Topology(smmus=args.smmus, nvme=args.nvme, virt=True, mem=3072)
     print(f"demo: {machine.qemu_version()}, {args.smmus} SMMUs, guest with {args.smmus} vSMMUs", flush=True)
-    result, witness, nonce = demonstrate(topology, kernel, args.timeout, args.verbose, args.keep)
-    figures = judge(result, topology, witness, nonce)
+    lines = LINES_SHORT if args.short else LINES
+    result, witness, nonce = demonstrate(topology, kernel, lines, args.timeout, args.verbose, args.keep)
+    figures = judge(result, topology, witness, nonce, lines)
     summarize(result, witness, figures, kernel)
     return machine.report(result, keep=bool(args.keep))
 

@@ -26,6 +26,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import socket
 import stat
 import struct
@@ -242,7 +243,7 @@ def user_space():
                 setup += f'; cp {shlex.quote(str(pin))} "$1/etc/apt/preferences.d/"'
             made = subprocess.run(
                 ["mmdebstrap", "--mode=root", "--variant=extract", "--architectures=arm64",
-                 "--format=directory", "--skip=chroot/mount", f"--setup-hook={setup}",
+                 "--format=directory", "--skip=chroot/mount,output/dev,output/mknod", f"--setup-hook={setup}",
                  f"--include={','.join(names)}", "", str(work), "-"],
                 input=sources.read_bytes(), capture_output=True)
             if made.returncode:
@@ -671,6 +672,7 @@ def main():
 
 def cli(main):
     """Run a main(): errors of the user are one line on stderr and status 2."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))     # so that no QEMU stays behind
     try:
         return main()
     except Error as error:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 REPO = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPO / "scripts"))
+import demo  # noqa: E402
 import machine  # noqa: E402
 import results  # noqa: E402
 
@@ -344,6 +345,61 @@ class CommandLine(unittest.TestCase):
             said = self.fails("--kernel", "x", "--command", ":", QEMU=str(old))
             self.assertIn("too old", said)
         self.assertIn("cannot run", self.fails("--kernel", "x", "--command", ":", QEMU="/nowhere"))
+
+
+class Demo(unittest.TestCase):
+    """The judge of the demonstration, on a run that never was."""
+    STE = {"config": 7, "vmid": 1, "s2ttb": 0x1000}
+    HWPT = "7@1.2:iommufd_backend_alloc_hwpt  iommufd=21 dev_id=%d pt_id=2 flags=0x1 hwpt_type=0 " \
+           "len=0 data_ptr=0x0 out_hwpt=%d (%d)\n"
+    VIOMMU = "7@1.2:iommufd_backend_alloc_viommu  iommufd=21 dev_id=%d type=1 hwpt_id=%d data_ptr=0x0 " \
+             "data_len=0x0 viommu_id=%d (0)\n"
+    BASE = HWPT % (1, 3, 0) + VIOMMU % (1, 3, 4) + HWPT % (7, 8, 0) + VIOMMU % (7, 8, 9)
+    SHARED = HWPT % (1, 3, 0) + VIOMMU % (1, 3, 4) + HWPT % (7, 8, -22) + VIOMMU % (7, 3, 9)
+    TRACE = "smmuv3_cmdq_opcode <--- SMMU_CMD_TLBI_NH_VA\nsmmuv3_range_inval vmid=1 asid=1\n" \
+            "smmuv3_cmdq_opcode <--- SMMU_CMD_SYNC\n"
+
+    def judge(self, vmm, stes, nonce="now", trace=TRACE):
+        topology = machine.Topology(2)
+        with tempfile.TemporaryDirectory() as tmp:
+            for where in ("images", "out/guest"):
+                Path(tmp, where).mkdir(parents=True)
+            for serial in ("smmu0-nvme0", "smmu1-nvme0"):
+                Path(tmp, f"images/{serial}.img").write_bytes(demo.pattern(nonce, serial, 4) + b"x")
+            Path(tmp, "out/guest/vmm.trace").write_text(vmm)
+            Path(tmp, "trace.log").write_text("before\n" + trace)
+            result = machine.Result("t", directory=tmp)
+            result.guest = machine.Result("g", devices=["a iommu0", "b iommu1"])
+            witness = demo.Witness([])
+            witness.trace_from = len("before\n")
+            witness.smmus = [{"stes": {"d": ste}} for ste in stes]
+            figures = demo.judge(result, topology, witness, "now", 4)
+        return result, figures
+
+    def test_two_tables(self):
+        result, figures = self.judge(self.BASE, [self.STE, self.STE | {"s2ttb": 0x2000}])
+        self.assertEqual(result.failures, [])
+        self.assertEqual((len(figures["tables"]), len(figures["parents"])), (2, 2))
+        self.assertEqual((figures["tlbi"], figures["vmids"]), ({"TLBI_NH_VA": 1}, {1: 1}))
+
+    def test_one_table(self):
+        result, figures = self.judge(self.SHARED, [self.STE, self.STE])
+        self.assertEqual(result.failures, [])
+        self.assertEqual((len(figures["tables"]), len(figures["parents"]), len(figures["viommus"])),
+                         (1, 1, 2))
+
+    def test_each_lie_is_found(self):
+        good = [self.STE, self.STE | {"s2ttb": 0x2000}]
+        for why, args in {
+                "raw image": (self.BASE, good, "stale nonce"),
+                "picture": (self.BASE, good[:1]),
+                "stage 1 and stage 2": (self.BASE, [good[0], good[1] | {"config": 6}]),
+                "one vSMMU per SMMU": (self.BASE.replace(self.VIOMMU % (7, 8, 9), ""), good),
+                "stage-2 tables of the STEs": (self.SHARED, good),
+                "TLB invalidations": (self.BASE, good, "now", "")}.items():
+            with self.subTest(why=why):
+                result, _ = self.judge(*args)
+                self.assertIn(why, "\n".join(result.failures))
 
 
 @unittest.skipUnless(KERNEL, "KERNEL= not given")

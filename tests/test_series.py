@@ -21,6 +21,7 @@ class Series(unittest.TestCase):
         (self.root / "patches").mkdir(parents=True)
         (self.linux / "drivers").mkdir(parents=True)
         (self.linux / "Makefile").write_text(MAKEFILE)
+        (self.linux / ".gitignore").write_text("*.o\n/*\n")  # as Debian's
         (self.linux / "drivers/a.c").write_text("".join(f"line {n}\n" for n in range(30)))
         self.env = {"PATH": os.environ["PATH"], "HOME": tmp.name, "SERIES_ROOT": str(self.root),
                     "CACHE": str(self.root / "cache"), "LINUX": str(self.linux),
@@ -197,6 +198,7 @@ class Series(unittest.TestCase):
 
     def test_no_longer_applies(self):
         self.three()
+        (self.linux / ".gitignore").write_text("*.o\n/*\n")  # as Debian's
         (self.linux / "drivers/a.c").write_text("another kernel\n")
         os.utime(self.linux / "Makefile", (0, 0))
         self.refused("0001-one.patch does not apply", "apply")
@@ -205,12 +207,14 @@ class Series(unittest.TestCase):
         """Another v7.3.y moves the patches' line numbers and blobs, no more."""
         self.three()
         text = (self.linux / "drivers/a.c").read_text()
+        (self.linux / ".gitignore").write_text("*.o\n/*\n")  # as Debian's
         (self.linux / "drivers/a.c").write_text(text.replace("line 10\n", "line 10\n" + "more\n" * 9))
         os.utime(self.linux / "Makefile", (0, 0))
         self.good("apply")
         self.assertIn("another v7.3.y", self.good("check"))
 
     def test_git_tree_as_base(self):
+        (self.linux / ".gitignore").unlink()
         for args in (["init", "-q"], ["add", "-A"], ["-c", "user.name=n", "-c", "user.email=e", "commit", "-q", "-m", "m"]):
             subprocess.run(["git", "-C", self.linux, *args], check=True, env=self.env)
         self.three()
