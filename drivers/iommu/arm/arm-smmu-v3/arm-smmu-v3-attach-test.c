@@ -1,0 +1,453 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * KUnit tests of attaching domains, on a fake SMMU
+ */
+#include <linux/mman.h>
+#include <linux/mmu_notifier.h>
+#include <linux/sched/mm.h>
+#include <linux/uaccess.h>
+#include <uapi/linux/iommufd.h>
+
+#include "arm-smmu-v3-fake.h"
+
+#define TEST_PASID	3
+
+struct attach_test {
+	struct arm_smmu_fake *fake;
+	struct arm_smmu_fake_master *fm;
+	struct iommu_domain *s1;
+	struct iommu_domain *s1_other;
+	struct iommu_domain *s2;
+	struct iommu_domain *nested;
+};
+
+static int attach_test_init(struct kunit *test)
+{
+	struct attach_test *at;
+
+	at = kunit_kzalloc(test, sizeof(*at), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, at);
+	test->priv = at;
+
+	at->fake = arm_smmu_fake_create(test, 8);
+	at->fm = arm_smmu_fake_add_master(at->fake, 1, 4);
+	at->s1 = arm_smmu_fake_alloc_domain(at->fm, 0);
+	at->s1_other = arm_smmu_fake_alloc_domain(at->fm, 0);
+	at->s2 = arm_smmu_fake_alloc_domain(at->fm,
+					    IOMMU_HWPT_ALLOC_NEST_PARENT);
+
+	/* From now on there is a CD table, which stays with the device */
+	KUNIT_ASSERT_EQ(test, 0, arm_smmu_fake_attach(at->fm, at->s1));
+	arm_smmu_fake_drop_cmds(at->fake);
+	return 0;
+}
+
+static struct arm_smmu_invs *attach_test_invs(struct iommu_domain *domain)
+{
+	/* Nobody attaches but the test itself */
+	return rcu_dereference_protected(to_smmu_domain(domain)->invs, true);
+}
+
+/* How many live entries the domain's array has */
+static unsigned int attach_test_num_live(struct iommu_domain *domain)
+{
+	struct arm_smmu_invs *invs = attach_test_invs(domain);
+	unsigned int num = 0;
+	size_t i;
+
+	for (i = 0; i < invs->num_invs; i++)
+		if (invs->inv[i].users)
+			num++;
+	return num;
+}
+
+static bool attach_test_cd_valid(struct attach_test *at, ioasid_t pasid)
+{
+	/* With so few bits of PASID the table is linear */
+	struct arm_smmu_cd *cd = &at->fm->master->cd_table.linear.table[pasid];
+
+	return cd->data[0] & cpu_to_le64(CTXDESC_CD_0_V);
+}
+
+/*
+ * Let each allocation of an attach fail in turn until the attach succeeds. Up
+ * to there it must have changed nothing and given back all it took.
+ */
+static void attach_test_fail_nth(struct kunit *test,
+				 struct iommu_domain *domain, ioasid_t pasid)
+{
+	struct arm_smmu_domain *smmu_domain = to_smmu_domain(domain);
+	struct attach_test *at = test->priv;
+	struct arm_smmu_invs *old_invs = attach_test_invs(at->s1);
+	struct arm_smmu_invs *new_invs = attach_test_invs(domain);
+	struct arm_smmu_cmd cmd;
+	unsigned int nth;
+	int ret, balance;
+	bool failed;
+
+	for (nth = 1;; nth++) {
+		if (arm_smmu_fake_slab_start(test, nth))
+			kunit_skip(test,
+				   "needs CONFIG_KPROBES and CONFIG_FAILSLAB");
+		if (pasid == IOMMU_NO_PASID)
+			ret = arm_smmu_fake_attach(at->fm, domain);
+		else
+			ret = arm_smmu_fake_set_pasid(at->fm, domain, pasid,
+						      NULL);
+		failed = arm_smmu_fake_slab_stop(test, &balance);
+		if (!failed)
+			break;
+
+		KUNIT_ASSERT_EQ_MSG(test, ret, -ENOMEM, "allocation %u", nth);
+		KUNIT_EXPECT_EQ_MSG(test, balance, 0, "allocation %u", nth);
+		KUNIT_EXPECT_PTR_EQ(test, attach_test_invs(at->s1), old_invs);
+		KUNIT_EXPECT_EQ(test, attach_test_num_live(at->s1), 1);
+		KUNIT_EXPECT_PTR_EQ(test, attach_test_invs(domain), new_invs);
+		KUNIT_EXPECT_TRUE(test, list_empty(&smmu_domain->devices));
+		KUNIT_EXPECT_FALSE(test,
+				   arm_smmu_fake_next_cmd(at->fake, &cmd));
+	}
+
+	KUNIT_EXPECT_EQ(test, ret, 0);
+	/* The array and the arm_smmu_master_domain */
+	KUNIT_EXPECT_EQ(test, nth, 3);
+	KUNIT_EXPECT_FALSE(test, list_empty(&smmu_domain->devices));
+}
+
+static void attach_test_no_memory_s1(struct kunit *test)
+{
+	struct attach_test *at = test->priv;
+
+	attach_test_fail_nth(test, at->s1_other, IOMMU_NO_PASID);
+	KUNIT_EXPECT_EQ(test, attach_test_num_live(at->s1_other), 1);
+	KUNIT_EXPECT_EQ(test, attach_test_num_live(at->s1), 0);
+}
+
+static void attach_test_no_memory_s2(struct kunit *test)
+{
+	struct attach_test *at = test->priv;
+
+	attach_test_fail_nth(test, at->s2, IOMMU_NO_PASID);
+	/* S2_VMID and S2_VMID_S1_CLEAR */
+	KUNIT_EXPECT_EQ(test, attach_test_num_live(at->s2), 2);
+	KUNIT_EXPECT_EQ(test, attach_test_num_live(at->s1), 0);
+}
+
+static void attach_test_no_memory_pasid(struct kunit *test)
+{
+	struct attach_test *at = test->priv;
+
+	attach_test_fail_nth(test, at->s1_other, TEST_PASID);
+	KUNIT_EXPECT_EQ(test, attach_test_num_live(at->s1_other), 1);
+	KUNIT_EXPECT_EQ(test, attach_test_num_live(at->s1), 1);
+
+	KUNIT_EXPECT_EQ(test, 0,
+			arm_smmu_fake_set_pasid(at->fm,
+						arm_smmu_ops.blocked_domain,
+						TEST_PASID, at->s1_other));
+	KUNIT_EXPECT_EQ(test, attach_test_num_live(at->s1_other), 0);
+}
+
+/*
+ * An old domain whose entries cannot be built is a bug of the driver. It must
+ * warn and leave that domain's array alone, and the attach must go on: it may
+ * be one that is not allowed to fail.
+ */
+static void attach_test_break_domain(struct iommu_domain *domain)
+{
+	to_smmu_domain(domain)->stage = ARM_SMMU_DOMAIN_SVA + 1;
+}
+
+static void attach_test_old_broken(struct kunit *test,
+				   struct iommu_domain *domain)
+{
+	struct attach_test *at = test->priv;
+	struct arm_smmu_invs *old_invs = attach_test_invs(at->s1);
+	int ret;
+
+	attach_test_break_domain(at->s1);
+	kunit_warning_suppress(test) {
+		ret = arm_smmu_fake_attach(at->fm, domain);
+		KUNIT_EXPECT_SUPPRESSED_WARNING_COUNT(test, 1);
+	}
+	to_smmu_domain(at->s1)->stage = ARM_SMMU_DOMAIN_S1;
+
+	KUNIT_EXPECT_EQ(test, ret, 0);
+	KUNIT_EXPECT_PTR_EQ(test, attach_test_invs(at->s1), old_invs);
+	KUNIT_EXPECT_EQ(test, attach_test_num_live(at->s1), 1);
+}
+
+static void attach_test_old_broken_s1(struct kunit *test)
+{
+	struct attach_test *at = test->priv;
+
+	attach_test_old_broken(test, at->s1_other);
+	KUNIT_EXPECT_EQ(test, attach_test_num_live(at->s1_other), 1);
+}
+
+static void attach_test_old_broken_blocked(struct kunit *test)
+{
+	attach_test_old_broken(test, arm_smmu_ops.blocked_domain);
+}
+
+static void attach_test_old_broken_identity(struct kunit *test)
+{
+	attach_test_old_broken(test, arm_smmu_ops.identity_domain);
+}
+
+static void attach_test_old_broken_pasid(struct kunit *test)
+{
+	struct attach_test *at = test->priv;
+	int ret;
+
+	KUNIT_ASSERT_EQ(test, 0,
+			arm_smmu_fake_set_pasid(at->fm, at->s1_other,
+						TEST_PASID, NULL));
+	attach_test_break_domain(at->s1_other);
+	kunit_warning_suppress(test) {
+		ret = arm_smmu_fake_set_pasid(at->fm,
+					      arm_smmu_ops.blocked_domain,
+					      TEST_PASID, at->s1_other);
+		KUNIT_EXPECT_SUPPRESSED_WARNING_COUNT(test, 1);
+	}
+	to_smmu_domain(at->s1_other)->stage = ARM_SMMU_DOMAIN_S1;
+
+	KUNIT_EXPECT_EQ(test, ret, 0);
+	KUNIT_EXPECT_EQ(test, attach_test_num_live(at->s1_other), 1);
+	KUNIT_EXPECT_FALSE(test, attach_test_cd_valid(at, TEST_PASID));
+}
+
+/*
+ * Leave a stage 1 domain. Its ASID is flushed and given up when nobody uses it
+ * any more, so by then no CD may name it, in memory or in a cache of the SMMU.
+ */
+static void attach_test_leave_s1(struct kunit *test,
+				 struct iommu_domain *domain)
+{
+	struct attach_test *at = test->priv;
+	bool ste_done = false, cd_done = false, asid_flushed = false;
+	u16 asid = to_smmu_domain(at->s1)->cd.asid;
+	struct arm_smmu_cmd cmd;
+	u32 id;
+
+	KUNIT_ASSERT_TRUE(test, attach_test_cd_valid(at, IOMMU_NO_PASID));
+	arm_smmu_fake_drop_cmds(at->fake);
+	KUNIT_ASSERT_EQ(test, 0, arm_smmu_fake_attach(at->fm, domain));
+
+	while (arm_smmu_fake_next_cmd(at->fake, &cmd)) {
+		switch (FIELD_GET(CMDQ_0_OP, cmd.data[0])) {
+		case CMDQ_OP_CFGI_STE:
+			/* Else traffic could fault on the missing CD */
+			KUNIT_EXPECT_FALSE(test, cd_done);
+			ste_done = true;
+			break;
+		case CMDQ_OP_CFGI_CD:
+			id = FIELD_GET(CMDQ_CFGI_0_SSID, cmd.data[0]);
+			KUNIT_EXPECT_EQ(test, id, IOMMU_NO_PASID);
+			KUNIT_EXPECT_TRUE(test, ste_done);
+			KUNIT_EXPECT_FALSE(test, asid_flushed);
+			cd_done = true;
+			break;
+		case CMDQ_OP_TLBI_NH_ASID:
+			id = FIELD_GET(CMDQ_TLBI_0_ASID, cmd.data[0]);
+			KUNIT_EXPECT_EQ(test, id, asid);
+			KUNIT_EXPECT_TRUE(test, cd_done);
+			asid_flushed = true;
+			break;
+		}
+	}
+	KUNIT_EXPECT_TRUE(test, asid_flushed);
+	KUNIT_EXPECT_FALSE(test, attach_test_cd_valid(at, IOMMU_NO_PASID));
+}
+
+static void attach_test_s1_to_blocked(struct kunit *test)
+{
+	attach_test_leave_s1(test, arm_smmu_ops.blocked_domain);
+}
+
+static void attach_test_s1_to_identity(struct kunit *test)
+{
+	attach_test_leave_s1(test, arm_smmu_ops.identity_domain);
+}
+
+static void attach_test_s1_to_s2(struct kunit *test)
+{
+	struct attach_test *at = test->priv;
+
+	attach_test_leave_s1(test, at->s2);
+}
+
+/* With a PASID in use the CD table stays in the STE and only S1DSS changes */
+static void attach_test_s1_with_pasid(struct kunit *test,
+				      struct iommu_domain *domain)
+{
+	struct attach_test *at = test->priv;
+
+	KUNIT_ASSERT_EQ(test, 0,
+			arm_smmu_fake_set_pasid(at->fm, at->s1_other,
+						TEST_PASID, NULL));
+	attach_test_leave_s1(test, domain);
+	KUNIT_EXPECT_TRUE(test, at->fm->master->cd_table.in_ste);
+	KUNIT_EXPECT_TRUE(test, attach_test_cd_valid(at, TEST_PASID));
+	KUNIT_EXPECT_EQ(test, 0,
+			arm_smmu_fake_set_pasid(at->fm,
+						arm_smmu_ops.blocked_domain,
+						TEST_PASID, at->s1_other));
+	KUNIT_EXPECT_FALSE(test, at->fm->master->cd_table.in_ste);
+}
+
+static void attach_test_s1_to_blocked_pasid(struct kunit *test)
+{
+	attach_test_s1_with_pasid(test, arm_smmu_ops.blocked_domain);
+}
+
+static void attach_test_s1_to_identity_pasid(struct kunit *test)
+{
+	attach_test_s1_with_pasid(test, arm_smmu_ops.identity_domain);
+}
+
+#if IS_ENABLED(CONFIG_ARM_SMMU_V3_IOMMUFD)
+static void attach_test_free_nested(void *data)
+{
+	struct attach_test *at = data;
+
+	arm_smmu_fake_attach(at->fm, arm_smmu_ops.blocked_domain);
+	iommu_domain_free(at->nested);
+}
+
+static void attach_test_s1_to_nested(struct kunit *test)
+{
+	struct attach_test *at = test->priv;
+	/* STE.V == 0, which needs no vDEVICE */
+	struct iommu_hwpt_arm_smmuv3 arg = {};
+	struct iommu_user_data data = {
+		.type = IOMMU_HWPT_DATA_ARM_SMMUV3,
+		.len = sizeof(arg),
+	};
+	struct arm_vsmmu *vsmmu;
+	unsigned long uaddr;
+
+	vsmmu = kunit_kzalloc(test, sizeof(*vsmmu), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, vsmmu);
+	xa_init(&vsmmu->core.vdevs);
+	vsmmu->smmu = &at->fake->smmu;
+	vsmmu->s2_parent = to_smmu_domain(at->s2);
+	vsmmu->vmid = vsmmu->s2_parent->s2_cfg.vmid;
+
+	uaddr = kunit_vm_mmap(test, NULL, 0, PAGE_SIZE, PROT_READ | PROT_WRITE,
+			      MAP_ANONYMOUS | MAP_PRIVATE, 0);
+	KUNIT_ASSERT_NE(test, uaddr, 0);
+	KUNIT_ASSERT_FALSE(test, IS_ERR_VALUE(uaddr));
+	data.uptr = (void __user *)uaddr;
+	KUNIT_ASSERT_EQ(test, 0, copy_to_user(data.uptr, &arg, sizeof(arg)));
+
+	at->nested = arm_vsmmu_alloc_domain_nested(&vsmmu->core, 0, &data);
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, at->nested);
+	KUNIT_ASSERT_EQ(test, 0,
+			kunit_add_action_or_reset(test, attach_test_free_nested,
+						  at));
+
+	attach_test_leave_s1(test, at->nested);
+}
+#endif
+
+/*
+ * A process exits under a device that is still attached to it. The CD must stay
+ * valid all the way, fault every access and name no ASID.
+ */
+static void attach_test_sva_release(struct kunit *test)
+{
+	struct attach_test *at = test->priv;
+	struct arm_smmu_cd *cd =
+		&at->fm->master->cd_table.linear.table[TEST_PASID];
+	unsigned int num_cfgi = 0, num_tlbi = 0;
+	struct iommu_domain *domain;
+	struct arm_smmu_cmd cmd;
+	struct mm_struct *mm;
+	u64 val;
+	u32 id;
+	u16 asid;
+
+	at->fake->smmu.features |= ARM_SMMU_FEAT_SVA;
+	mm = mm_alloc();
+	KUNIT_ASSERT_NOT_NULL(test, mm);
+	domain = arm_smmu_ops.domain_alloc_sva(at->fm->dev, mm);
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, domain);
+	mmgrab(mm);
+	domain->mm = mm;
+	asid = to_smmu_domain(domain)->cd.asid;
+
+	KUNIT_ASSERT_EQ(test, 0,
+			arm_smmu_fake_set_pasid(at->fm, domain, TEST_PASID,
+						NULL));
+	val = le64_to_cpu(cd->data[0]);
+	KUNIT_EXPECT_TRUE(test, val & CTXDESC_CD_0_V);
+	KUNIT_EXPECT_FALSE(test, val & CTXDESC_CD_0_TCR_EPD0);
+	id = FIELD_GET(CTXDESC_CD_0_ASID, val);
+	KUNIT_EXPECT_EQ(test, id, asid);
+
+	arm_smmu_fake_drop_cmds(at->fake);
+	mmput(mm);
+
+	val = le64_to_cpu(cd->data[0]);
+	KUNIT_EXPECT_TRUE(test, val & CTXDESC_CD_0_V);
+	KUNIT_EXPECT_TRUE(test, val & CTXDESC_CD_0_TCR_EPD0);
+	KUNIT_EXPECT_TRUE(test, val & CTXDESC_CD_0_TCR_EPD1);
+	id = FIELD_GET(CTXDESC_CD_0_ASID, val);
+	KUNIT_EXPECT_EQ(test, id, 0);
+	KUNIT_EXPECT_EQ(test, 0, le64_to_cpu(cd->data[1]));
+
+	while (arm_smmu_fake_next_cmd(at->fake, &cmd)) {
+		switch (FIELD_GET(CMDQ_0_OP, cmd.data[0])) {
+		case CMDQ_OP_CFGI_CD:
+			/* The ASID is flushed when no CD translates with it */
+			KUNIT_EXPECT_EQ(test, num_tlbi, 0);
+			num_cfgi++;
+			break;
+		case CMDQ_OP_TLBI_NH_ASID:
+			id = FIELD_GET(CMDQ_TLBI_0_ASID, cmd.data[0]);
+			KUNIT_EXPECT_EQ(test, id, asid);
+			num_tlbi++;
+			break;
+		}
+	}
+	/* It takes a third to make the CD invalid on the way */
+	KUNIT_EXPECT_EQ(test, num_cfgi, 2);
+	KUNIT_EXPECT_EQ(test, num_tlbi, 1);
+
+	KUNIT_EXPECT_EQ(test, 0,
+			arm_smmu_fake_set_pasid(at->fm,
+						arm_smmu_ops.blocked_domain,
+						TEST_PASID, domain));
+	domain->ops->free(domain);
+	mmdrop(mm);
+	mmu_notifier_synchronize();
+}
+
+static struct kunit_case arm_smmu_v3_attach_test_cases[] = {
+	KUNIT_CASE(attach_test_no_memory_s1),
+	KUNIT_CASE(attach_test_no_memory_s2),
+	KUNIT_CASE(attach_test_no_memory_pasid),
+	KUNIT_CASE(attach_test_old_broken_s1),
+	KUNIT_CASE(attach_test_old_broken_blocked),
+	KUNIT_CASE(attach_test_old_broken_identity),
+	KUNIT_CASE(attach_test_old_broken_pasid),
+	KUNIT_CASE(attach_test_sva_release),
+	KUNIT_CASE(attach_test_s1_to_blocked),
+	KUNIT_CASE(attach_test_s1_to_identity),
+	KUNIT_CASE(attach_test_s1_to_s2),
+	KUNIT_CASE(attach_test_s1_to_blocked_pasid),
+	KUNIT_CASE(attach_test_s1_to_identity_pasid),
+#if IS_ENABLED(CONFIG_ARM_SMMU_V3_IOMMUFD)
+	KUNIT_CASE(attach_test_s1_to_nested),
+#endif
+	{}
+};
+
+static struct kunit_suite arm_smmu_v3_attach_test_suite = {
+	.name = "arm-smmu-v3-attach",
+	.init = attach_test_init,
+	.test_cases = arm_smmu_v3_attach_test_cases,
+};
+
+kunit_test_suites(&arm_smmu_v3_attach_test_suite);
