@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 # The job of the guest: write a pattern to each assigned disk and read it back,
 # past the page cache, so that every byte is DMA through stage 1 and stage 2.
 # $NONCE is new in each run; each 64-byte line also names its disk and place.

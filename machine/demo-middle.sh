@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 # The job of the kernel under test: give the NVMe controllers to a VMM, Debian's
 # own arm64 QEMU from the share /debian, whose guest runs demo-guest.sh. The
 # guest's kernel and initrd are on /share; what it says goes to /out/guest.

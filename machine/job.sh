@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 # What a job (a shell script run by /init as /job) may use. /tests holds the
 # files given with --files, /out is a directory of the run on the host.
 #

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
 """The demonstration: an unmodified VMM gives a VM one vSMMU per physical SMMU.
 
 Three storeys: the emulated machine (machine.py); on it the kernel under test;

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
 """The emulated machine: its one description, and the harness that runs jobs on it.
 
 The machine is QEMU's arm64 "virt" with GICv3 and ITS, EFI and ACPI. Root bus

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """What a test run said: a (K)TAP parser and a scanner of kernel logs.
 
 Both work on plain text and know nothing of QEMU, so tests/test_machine.py can
@@ -13,14 +14,13 @@ ESCAPE = re.compile(r"\x1b(?:\[[0-9;?=]*[A-Za-z]|[=>])")
 
 # (what it is, how the kernel says it). The first match names the line.
 BAD_LINES = [(kind, re.compile(pattern)) for kind, pattern in (
-    ("lockdep off", r"turning off the locking correctness validator|BUG: MAX_(LOCKDEP|STACK)|BUG: MAX_LOCK"),
-    ("KASAN", r"BUG: K[AC]SAN|BUG: KFENCE|KASAN: "),
+    ("lockdep off", r"turning off the locking correctness validator|BUG: MAX_(LOCK|STACK)"),
+    ("KASAN", r"BUG: (K[AC]SAN|KFENCE): "),
     ("lockdep", r"possible (circular|recursive|irq|unsafe)\b.*(lock|depend)|inconsistent lock state|"
                 r"suspicious RCU usage|bad unlock balance|held lock freed|lock held when returning|"
                 r"INVALID (WAIT CONTEXT|STATE)|Invalid wait context|irq lock inversion|"
                 r"nested lock was not taken|-safe -> .*-unsafe lock order|DEBUG_LOCKS_WARN_ON|possible deadlock"),
-    ("RCU stall", r"detected (expedited )?stalls? on CPU|self-detected stall|rcu.*stall.*detected|"
-                  r"rcu.*kthread starved"),
+    ("RCU stall", r"detected (expedited )?stalls? on CPU|rcu.*stall.*detected|rcu.*kthread starved"),
     ("hung task", r"blocked for more than \d+ seconds|blocked in I/O wait for more than"),
     ("lockup", r"BUG: (soft|hard) lockup|Watchdog detected hard LOCKUP|workqueue lockup|SPINLOCK lockup|"
                r"spinlock (lockup|bad magic|recursion)"),
@@ -30,13 +30,14 @@ BAD_LINES = [(kind, re.compile(pattern)) for kind, pattern in (
     ("debug check", r"ODEBUG: |UBSAN: |refcount_t: |list_(add|del) (corruption|double)|"
                     r"pagealloc: (memory|single bit)|kmemleak: \d+ new|Poison overwritten|nobody cared"),
     ("CMDQ error", r"CMDQ error|retrying command fetch|skipping command in error"),
-    ("CMD_SYNC timeout", r"CMD_SYNC timeout|CMDQ timeout|failed to (insert|poll).*CMD|"
-                         r"ATC_INV.*timeout|unexpected .*CMDQ.* timeout"),
-    ("event queue overflow", r"(EVTQ|PRIQ|VEVENTQ) overflow|events lost"),
-    ("SMMU global error", r"unexpected (global )?error reported \(0x|entered Service Failure Mode|"
-                          r"(EVTQ|PRIQ|STRTAB|MSI).* write aborted|GERROR"),
+    ("CMD_SYNC timeout", r"CMD_SYNC timeout|CMDQ timeout"),
+    ("event queue overflow", r"(EVTQ|PRIQ) overflow"),
+    ("SMMU global error", r"unexpected global error reported|entered Service Failure Mode|"
+                          r"(EVTQ|PRIQ|GERROR|CMDQ)( MSI)? write aborted"),
     ("log lost", r"printk messages dropped"),
 )]
+# Lines of a report that do not help to understand it.
+NOISE = re.compile(r"^(x\d+ ?: |sp : |pstate: |Hardware name: |Modules linked in:|Tainted: |Code: |$)")
 # /proc/sys/kernel/tainted: a second witness, should the line itself be lost.
 BAD_TAINTS = {4: "B: bad page", 7: "D: died", 9: "W: warned", 14: "L: soft lockup"}
 
@@ -46,7 +47,7 @@ def clean(text):
     return [ESCAPE.sub("", line).replace("\r", "") for line in text.split("\n")]
 
 
-def scan_log(lines, allow=(), context=14):
+def scan_log(lines, allow=(), context=40, shown=18):
     """Find the bad lines of a kernel log.
 
     Returns a list of problems, each the kind and the lines that say why. A
@@ -65,7 +66,8 @@ def scan_log(lines, allow=(), context=14):
             continue
         if number < shown_to:
             continue
-        report = [l for l in lines[number:number + context] if l.strip()]
+        report = [l for l in lines[number:number + context]
+                  if not NOISE.match(STAMP.sub("", l).strip())][:shown]
         shown_to = number + context
         if "cut here" in line and len(report) > 1:
             kind = next((k for k, p in BAD_LINES if p.search(report[1])), kind)

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
 """Tests of the harness itself: that it sees what it claims to see.
 
 Without KERNEL in the environment only the text scanners and the builders are
@@ -101,7 +102,7 @@ class Scanner(unittest.TestCase):
 
     def test_two_far_reports_are_two(self):
         line = SAMPLES["CMDQ error"][0]
-        self.assertEqual(len(results.scan_log([line] + [""] * 30 + [line])), 2)
+        self.assertEqual(len(results.scan_log([line] + [""] * 50 + [line])), 2)
 
     def test_allow(self):
         line = SAMPLES["CMDQ error"][0]
@@ -163,6 +164,10 @@ class Tap(unittest.TestCase):
 
     def test_child_fails_under_good_parent(self):
         self.assertEqual(self.counts("1..1\n    1..1\n    not ok 1 a\nok 1 parent"), (0, 1, 0))
+
+    def test_one_failure_counts_once_through_three_levels(self):
+        self.assertEqual(self.counts("1..1\n    1..1\n        1..1\n        not ok 1 a\n"
+                                     "    not ok 1 b\nnot ok 1 c"), (0, 1, 0))
 
     def test_plan_too_long(self):
         self.counts("1..3\nok 1 a\nok 2 b", problems=1)

@@ -149,6 +149,36 @@ static void attach_test_no_memory_pasid(struct kunit *test)
 }
 
 /*
+ * A device that has never used stage 1 without a PASID, and a PASID that is not
+ * in the first of the tables of a two-level CD table: there is no CD[0].
+ */
+static void attach_test_no_cd0(struct kunit *test)
+{
+	struct attach_test *at = test->priv;
+	struct arm_smmu_device *smmu = &at->fake->smmu;
+	struct arm_smmu_fake_master *fm;
+
+	smmu->features |= ARM_SMMU_FEAT_2_LVL_CDTAB;
+	smmu->ssid_bits = ilog2(CTXDESC_L2_ENTRIES) + 1;
+	fm = arm_smmu_fake_add_master(at->fake, 2, smmu->ssid_bits);
+
+	KUNIT_ASSERT_EQ(test, 0,
+			arm_smmu_fake_set_pasid(fm, at->s1_other,
+						CTXDESC_L2_ENTRIES, NULL));
+	KUNIT_ASSERT_NULL(test, fm->master->cd_table.l2.l2ptrs[0]);
+	kunit_warning_suppress(test) {
+		KUNIT_EXPECT_EQ(test, 0,
+				arm_smmu_fake_attach(fm,
+						     arm_smmu_ops.identity_domain));
+		KUNIT_EXPECT_SUPPRESSED_WARNING_COUNT(test, 0);
+	}
+	KUNIT_EXPECT_EQ(test, 0,
+			arm_smmu_fake_set_pasid(fm, arm_smmu_ops.blocked_domain,
+						CTXDESC_L2_ENTRIES,
+						at->s1_other));
+}
+
+/*
  * An old domain whose entries cannot be built is a bug of the driver. It must
  * warn and leave that domain's array alone, and the attach must go on: it may
  * be one that is not allowed to fail.
@@ -428,6 +458,7 @@ static struct kunit_case arm_smmu_v3_attach_test_cases[] = {
 	KUNIT_CASE(attach_test_no_memory_s1),
 	KUNIT_CASE(attach_test_no_memory_s2),
 	KUNIT_CASE(attach_test_no_memory_pasid),
+	KUNIT_CASE(attach_test_no_cd0),
 	KUNIT_CASE(attach_test_old_broken_s1),
 	KUNIT_CASE(attach_test_old_broken_blocked),
 	KUNIT_CASE(attach_test_old_broken_identity),
