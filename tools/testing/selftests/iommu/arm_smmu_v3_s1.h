@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * What the guest of a vSMMU writes: stream table entries, context descriptors,
- * stage-1 page tables, commands; and what it reads: events. The names are those
- * of the driver, the layouts those of the SMMUv3 architecture (IHI 0070).
+ * stage-1 page tables, commands; and what it reads: events. Names and layouts
+ * follow the SMMUv3 architecture (IHI 0070).
  */
 #ifndef SELFTESTS_IOMMU_ARM_SMMU_V3_S1_H
 #define SELFTESTS_IOMMU_ARM_SMMU_V3_S1_H
@@ -35,8 +35,6 @@
 #define STE_0_CFG_ABORT			0
 #define STE_0_CFG_BYPASS		4
 #define STE_0_CFG_S1			5
-#define STE_0_CFG_S2			6
-#define STE_0_S1CTXPTR			GENMASK_ULL(51, 6)
 #define STE_1_S1CIR			GENMASK_ULL(3, 2)
 #define STE_1_S1COR			GENMASK_ULL(5, 4)
 #define STE_1_S1CSH			GENMASK_ULL(7, 6)
@@ -56,7 +54,6 @@
 #define CD_0_A				BIT_ULL(46)
 #define CD_0_ASET			BIT_ULL(47)
 #define CD_0_ASID			GENMASK_ULL(63, 48)
-#define CD_DWORDS			8
 
 #define CACHE_WBRA			1
 #define SH_INNER			3
@@ -83,9 +80,7 @@
 #define CMD_TLBI_NSNH_ALL		0x30
 #define CMD_SYNC			0x46
 #define CMD_0_SID			GENMASK_ULL(63, 32)
-#define CMD_0_ASID			GENMASK_ULL(63, 48)
 #define CMD_1_LEAF			BIT_ULL(0)
-#define CMD_1_VA			GENMASK_ULL(63, 12)
 
 #define EVT_0_ID			GENMASK_ULL(7, 0)
 #define EVT_0_SID			GENMASK_ULL(63, 32)
@@ -118,8 +113,8 @@ static inline void s1_init(struct s1_table *s1, void *tables, u64 ipa)
 }
 
 /*
- * The entry of @iova at the level that translates from bit @shift on. The tables
- * on the way there are made as needed.
+ * The entry for @iova at the level that translates from bit @shift on. Adds the
+ * tables above it as needed.
  */
 static inline __le64 *s1_entry(struct s1_table *s1, u64 iova, unsigned int shift)
 {
@@ -153,7 +148,7 @@ static inline void s1_map(struct s1_table *s1, u64 iova, u64 ipa, u64 flags)
 
 static inline void s1_make_cd(__le64 *cd, struct s1_table *s1, u16 asid, u32 idr5)
 {
-	/* This format of the tables cannot use more */
+	/* VMSAv8-64 tables without LPA2 reach no further */
 	u32 oas = min_t(u32, FIELD_GET(IDR5_OAS, idr5), IDR5_OAS_48_BIT);
 
 	cd[1] = __cpu_to_le64(s1->ipa);

@@ -45,8 +45,9 @@
 #define NVME_ADMIN_IDENTIFY	0x06
 #define NVME_IDENTIFY_CTRL	0x01
 
-/* A queue that cannot be reached looks like a controller that is just slow */
+/* Only time tells a controller that cannot reach its queue from a slow one */
 #define NVME_CMD_TIMEOUT_MS	3000
+#define NVME_CMD_SPIN_MS	2
 
 struct nvme_sqe {
 	__le16 opcode;
@@ -176,8 +177,8 @@ int nvme_dma_write(struct nvme_dma *nvme, iova_t iova)
 {
 	struct nvme_cqe *cqe;
 	struct nvme_sqe *sqe;
+	u64 start, ms;
 	u16 status;
-	u64 end;
 
 	if (!nvme->running)
 		nvme_dma_start(nvme);
@@ -195,19 +196,23 @@ int nvme_dma_write(struct nvme_dma *nvme, iova_t iova)
 	nvme->tail = (nvme->tail + 1) % NVME_QUEUE_LEN;
 	writel(nvme->tail, nvme->bar + NVME_REG_DB);
 
-	end = now_ms() + NVME_CMD_TIMEOUT_MS;
-	do {
+	start = now_ms();
+	while (true) {
 		status = __le16_to_cpu(READ_ONCE(cqe->status));
 		if ((status & 1) == nvme->phase)
 			break;
+		ms = now_ms() - start;
 		if (readl(nvme->bar + NVME_REG_CSTS) & NVME_CSTS_CFS ||
-		    now_ms() > end) {
+		    ms > NVME_CMD_TIMEOUT_MS) {
 			nvme_dma_stop(nvme);
 			return -ENXIO;
 		}
-	} while (true);
+		/* Late, so probably never: leave the CPU to others */
+		if (ms > NVME_CMD_SPIN_MS)
+			usleep(1000);
+	}
 
-	/* The status is what says that the rest is there */
+	/* The rest of the entry is valid only once the phase bit has changed */
 	rmb();
 	VFIO_ASSERT_EQ(__le16_to_cpu(cqe->cid), nvme->cid);
 

@@ -10,10 +10,10 @@
 #define NVME_DMA_QUEUE_SIZE	(2 * NVME_DMA_PAGE_SIZE)
 
 /*
- * An NVMe controller as a source of DMA. The Identify command makes it read
- * memory (the submission queue) and write memory (the data and the completion
- * queue) and leaves no trace on the media, which every NVMe controller can do
- * without interrupts and with nothing but BAR0.
+ * An NVMe controller as a source of DMA. Identify makes it read memory (the
+ * submission queue) and write memory (the data and the completion queue). Every
+ * controller has it; it needs BAR0 only, no interrupts, and leaves the media
+ * alone.
  */
 struct nvme_dma {
 	struct vfio_pci_device *device;
@@ -42,10 +42,10 @@ void nvme_dma_stop(struct nvme_dma *nvme);
 
 /*
  * Have the controller write NVME_DMA_PAGE_SIZE bytes, its Identify Controller
- * data, to @iova. Starts the controller if it is not running.
+ * data, to @iova. Start the controller if it is not running.
  *
- * Return: 0 if the controller says that it was done, -EIO if it reports an
- * error, -ENXIO if it did not get at its queues, and was stopped.
+ * Return: 0 if the controller reports success, -EIO if it reports an error,
+ * -ENXIO if it could not reach its queues and was stopped.
  */
 int nvme_dma_write(struct nvme_dma *nvme, iova_t iova);
 
