@@ -3,7 +3,6 @@
  * KUnit tests of attaching domains, on a fake SMMU
  */
 #include <linux/mman.h>
-#include <linux/mmu_notifier.h>
 #include <linux/sched/mm.h>
 #include <linux/uaccess.h>
 #include <uapi/linux/iommufd.h>
@@ -18,7 +17,7 @@ struct attach_test {
 	struct iommu_domain *s1;
 	struct iommu_domain *s1_other;
 	struct iommu_domain *s2;
-	struct iommu_domain *nested;
+	struct iommu_domain *pasid_domain;
 };
 
 static int attach_test_init(struct kunit *test)
@@ -160,7 +159,10 @@ static void attach_test_no_cd0(struct kunit *test)
 
 	smmu->features |= ARM_SMMU_FEAT_2_LVL_CDTAB;
 	smmu->ssid_bits = ilog2(CTXDESC_L2_ENTRIES) + 1;
+	/* If the default domain is one of stage 1 it brings a CD[0] */
+	smmu->features &= ~ARM_SMMU_FEAT_TRANS_S1;
 	fm = arm_smmu_fake_add_master(at->fake, 2, smmu->ssid_bits);
+	smmu->features |= ARM_SMMU_FEAT_TRANS_S1;
 
 	KUNIT_ASSERT_EQ(test, 0,
 			arm_smmu_fake_set_pasid(fm, at->s1_other,
@@ -181,11 +183,32 @@ static void attach_test_no_cd0(struct kunit *test)
 /*
  * An old domain whose entries cannot be built is a bug of the driver. It must
  * warn and leave that domain's array alone, and the attach must go on: it may
- * be one that is not allowed to fail.
+ * be one that is not allowed to fail. The tag is flushed when it is freed.
  */
 static void attach_test_break_domain(struct iommu_domain *domain)
 {
 	to_smmu_domain(domain)->stage = ARM_SMMU_DOMAIN_SVA + 1;
+}
+
+static void attach_test_free_flushes(struct kunit *test,
+				     struct iommu_domain *domain)
+{
+	struct attach_test *at = test->priv;
+	u16 asid = to_smmu_domain(domain)->cd.asid;
+	unsigned int num_tlbi = 0;
+	struct arm_smmu_cmd cmd;
+	u32 id;
+
+	arm_smmu_fake_drop_cmds(at->fake);
+	arm_smmu_fake_free_domain(at->fm, domain);
+	while (arm_smmu_fake_next_cmd(at->fake, &cmd)) {
+		if (FIELD_GET(CMDQ_0_OP, cmd.data[0]) != CMDQ_OP_TLBI_NH_ASID)
+			continue;
+		id = FIELD_GET(CMDQ_TLBI_0_ASID, cmd.data[0]);
+		KUNIT_EXPECT_EQ(test, id, asid);
+		num_tlbi++;
+	}
+	KUNIT_EXPECT_EQ(test, num_tlbi, 1);
 }
 
 static void attach_test_old_broken(struct kunit *test,
@@ -205,6 +228,7 @@ static void attach_test_old_broken(struct kunit *test,
 	KUNIT_EXPECT_EQ(test, ret, 0);
 	KUNIT_EXPECT_PTR_EQ(test, attach_test_invs(at->s1), old_invs);
 	KUNIT_EXPECT_EQ(test, attach_test_num_live(at->s1), 1);
+	attach_test_free_flushes(test, at->s1);
 }
 
 static void attach_test_old_broken_s1(struct kunit *test)
@@ -245,17 +269,41 @@ static void attach_test_old_broken_pasid(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, ret, 0);
 	KUNIT_EXPECT_EQ(test, attach_test_num_live(at->s1_other), 1);
 	KUNIT_EXPECT_FALSE(test, attach_test_cd_valid(at, TEST_PASID));
+	attach_test_free_flushes(test, at->s1_other);
+}
+
+static void attach_test_clear_pasid(void *data)
+{
+	struct attach_test *at = data;
+
+	WARN_ON(arm_smmu_fake_set_pasid(at->fm, arm_smmu_ops.blocked_domain,
+					TEST_PASID, at->pasid_domain));
+}
+
+static void attach_test_set_pasid(struct kunit *test,
+				  struct iommu_domain *domain)
+{
+	struct attach_test *at = test->priv;
+
+	KUNIT_ASSERT_EQ(test, 0,
+			arm_smmu_fake_set_pasid(at->fm, domain, TEST_PASID,
+						NULL));
+	at->pasid_domain = domain;
+	KUNIT_ASSERT_EQ(test, 0,
+			kunit_add_action_or_reset(test, attach_test_clear_pasid,
+						  at));
 }
 
 /*
- * Leave a stage 1 domain. Its ASID is flushed and given up when nobody uses it
- * any more, so by then no CD may name it, in memory or in a cache of the SMMU.
+ * Leave a stage 1 domain. Its ASID is flushed when nobody uses it any more, and
+ * never again, so by then no CD may name it, in memory or in a cache.
  */
 static void attach_test_leave_s1(struct kunit *test,
 				 struct iommu_domain *domain)
 {
 	struct attach_test *at = test->priv;
-	bool ste_done = false, cd_done = false, asid_flushed = false;
+	bool ste_done = false, asid_flushed = false;
+	unsigned int num_cd = 0;
 	u16 asid = to_smmu_domain(at->s1)->cd.asid;
 	struct arm_smmu_cmd cmd;
 	u32 id;
@@ -268,7 +316,7 @@ static void attach_test_leave_s1(struct kunit *test,
 		switch (FIELD_GET(CMDQ_0_OP, cmd.data[0])) {
 		case CMDQ_OP_CFGI_STE:
 			/* Else traffic could fault on the missing CD */
-			KUNIT_EXPECT_FALSE(test, cd_done);
+			KUNIT_EXPECT_EQ(test, num_cd, 0);
 			ste_done = true;
 			break;
 		case CMDQ_OP_CFGI_CD:
@@ -276,12 +324,13 @@ static void attach_test_leave_s1(struct kunit *test,
 			KUNIT_EXPECT_EQ(test, id, IOMMU_NO_PASID);
 			KUNIT_EXPECT_TRUE(test, ste_done);
 			KUNIT_EXPECT_FALSE(test, asid_flushed);
-			cd_done = true;
+			num_cd++;
 			break;
 		case CMDQ_OP_TLBI_NH_ASID:
 			id = FIELD_GET(CMDQ_TLBI_0_ASID, cmd.data[0]);
 			KUNIT_EXPECT_EQ(test, id, asid);
-			KUNIT_EXPECT_TRUE(test, cd_done);
+			/* V goes first, then the rest */
+			KUNIT_EXPECT_EQ(test, num_cd, 2);
 			asid_flushed = true;
 			break;
 		}
@@ -313,16 +362,11 @@ static void attach_test_s1_with_pasid(struct kunit *test,
 {
 	struct attach_test *at = test->priv;
 
-	KUNIT_ASSERT_EQ(test, 0,
-			arm_smmu_fake_set_pasid(at->fm, at->s1_other,
-						TEST_PASID, NULL));
+	attach_test_set_pasid(test, at->s1_other);
 	attach_test_leave_s1(test, domain);
 	KUNIT_EXPECT_TRUE(test, at->fm->master->cd_table.in_ste);
 	KUNIT_EXPECT_TRUE(test, attach_test_cd_valid(at, TEST_PASID));
-	KUNIT_EXPECT_EQ(test, 0,
-			arm_smmu_fake_set_pasid(at->fm,
-						arm_smmu_ops.blocked_domain,
-						TEST_PASID, at->s1_other));
+	kunit_release_action(test, attach_test_clear_pasid, at);
 	KUNIT_EXPECT_FALSE(test, at->fm->master->cd_table.in_ste);
 }
 
@@ -337,14 +381,6 @@ static void attach_test_s1_to_identity_pasid(struct kunit *test)
 }
 
 #if IS_ENABLED(CONFIG_ARM_SMMU_V3_IOMMUFD)
-static void attach_test_free_nested(void *data)
-{
-	struct attach_test *at = data;
-
-	arm_smmu_fake_attach(at->fm, arm_smmu_ops.blocked_domain);
-	iommu_domain_free(at->nested);
-}
-
 static void attach_test_s1_to_nested(struct kunit *test)
 {
 	struct attach_test *at = test->priv;
@@ -354,6 +390,7 @@ static void attach_test_s1_to_nested(struct kunit *test)
 		.type = IOMMU_HWPT_DATA_ARM_SMMUV3,
 		.len = sizeof(arg),
 	};
+	struct iommu_domain *nested;
 	struct arm_vsmmu *vsmmu;
 	unsigned long uaddr;
 
@@ -371,15 +408,15 @@ static void attach_test_s1_to_nested(struct kunit *test)
 	data.uptr = (void __user *)uaddr;
 	KUNIT_ASSERT_EQ(test, 0, copy_to_user(data.uptr, &arg, sizeof(arg)));
 
-	at->nested = arm_vsmmu_alloc_domain_nested(&vsmmu->core, 0, &data);
-	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, at->nested);
-	KUNIT_ASSERT_EQ(test, 0,
-			kunit_add_action_or_reset(test, attach_test_free_nested,
-						  at));
+	nested = arm_vsmmu_alloc_domain_nested(&vsmmu->core, 0, &data);
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, nested);
+	arm_smmu_fake_own_domain(at->fm, nested);
 
-	attach_test_leave_s1(test, at->nested);
+	attach_test_leave_s1(test, nested);
 }
 #endif
+
+KUNIT_DEFINE_ACTION_WRAPPER(mmput_wrapper, mmput, struct mm_struct *);
 
 /*
  * A process exits under a device that is still attached to it. The CD must stay
@@ -401,15 +438,18 @@ static void attach_test_sva_release(struct kunit *test)
 	at->fake->smmu.features |= ARM_SMMU_FEAT_SVA;
 	mm = mm_alloc();
 	KUNIT_ASSERT_NOT_NULL(test, mm);
+	KUNIT_ASSERT_EQ(test, 0,
+			kunit_add_action_or_reset(test, mmput_wrapper, mm));
 	domain = arm_smmu_ops.domain_alloc_sva(at->fm->dev, mm);
 	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, domain);
+	/* iommu_domain_free() drops it */
 	mmgrab(mm);
 	domain->mm = mm;
+	domain->cookie_type = IOMMU_COOKIE_SVA;
+	arm_smmu_fake_own_domain(at->fm, domain);
 	asid = to_smmu_domain(domain)->cd.asid;
 
-	KUNIT_ASSERT_EQ(test, 0,
-			arm_smmu_fake_set_pasid(at->fm, domain, TEST_PASID,
-						NULL));
+	attach_test_set_pasid(test, domain);
 	val = le64_to_cpu(cd->data[0]);
 	KUNIT_EXPECT_TRUE(test, val & CTXDESC_CD_0_V);
 	KUNIT_EXPECT_FALSE(test, val & CTXDESC_CD_0_TCR_EPD0);
@@ -417,7 +457,7 @@ static void attach_test_sva_release(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, id, asid);
 
 	arm_smmu_fake_drop_cmds(at->fake);
-	mmput(mm);
+	kunit_release_action(test, mmput_wrapper, mm);
 
 	val = le64_to_cpu(cd->data[0]);
 	KUNIT_EXPECT_TRUE(test, val & CTXDESC_CD_0_V);
@@ -444,14 +484,6 @@ static void attach_test_sva_release(struct kunit *test)
 	/* It takes a third to make the CD invalid on the way */
 	KUNIT_EXPECT_EQ(test, num_cfgi, 2);
 	KUNIT_EXPECT_EQ(test, num_tlbi, 1);
-
-	KUNIT_EXPECT_EQ(test, 0,
-			arm_smmu_fake_set_pasid(at->fm,
-						arm_smmu_ops.blocked_domain,
-						TEST_PASID, domain));
-	domain->ops->free(domain);
-	mmdrop(mm);
-	mmu_notifier_synchronize();
 }
 
 static struct kunit_case arm_smmu_v3_attach_test_cases[] = {

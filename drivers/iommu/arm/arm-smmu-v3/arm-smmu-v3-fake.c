@@ -20,6 +20,8 @@
 
 KUNIT_DEFINE_ACTION_WRAPPER(vfree_wrapper, vfree, const void *);
 KUNIT_DEFINE_ACTION_WRAPPER(ida_destroy_wrapper, ida_destroy, struct ida *);
+KUNIT_DEFINE_ACTION_WRAPPER(domain_free_wrapper, iommu_domain_free,
+			    struct iommu_domain *);
 KUNIT_DEFINE_ACTION_WRAPPER(iommu_sysfs_remove_wrapper,
 			    iommu_device_sysfs_remove, struct iommu_device *);
 KUNIT_DEFINE_ACTION_WRAPPER(iommu_unregister_wrapper, iommu_device_unregister,
@@ -142,6 +144,15 @@ void arm_smmu_fake_stop(struct arm_smmu_fake *fake, unsigned int num)
 }
 
 /**
+ * arm_smmu_fake_start() - Let a stopped SMMU consume everything again
+ * @fake: the fake SMMU
+ */
+void arm_smmu_fake_start(struct arm_smmu_fake *fake)
+{
+	fake->smmu.cmdq.q.cons_reg = fake->smmu.cmdq.q.prod_reg;
+}
+
+/**
  * arm_smmu_fake_next_cmd() - Read the next command that the driver has issued
  * @fake: the fake SMMU
  * @cmd: set to the command
@@ -192,7 +203,8 @@ static void arm_smmu_fake_disown(void *data)
  *
  * The device is owned as if by a driver of user space, and attached to the
  * blocked domain. What firmware says of a device is made up; from there on the
- * code is that of the core and of the driver.
+ * code is that of the core and of the driver. iommu_mock_device_add() is of no
+ * use here: it exists only with CONFIG_IOMMUFD_TEST and knows no stream IDs.
  *
  * Return: the device, removed with the test. Never NULL or an error, the test
  * is aborted instead.
@@ -249,48 +261,58 @@ arm_smmu_fake_add_master(struct arm_smmu_fake *fake, u32 sid,
 	return fm;
 }
 
-struct arm_smmu_fake_domain {
-	struct arm_smmu_fake_master *fm;
-	struct iommu_domain *domain;
-};
-
-static void arm_smmu_fake_park(struct arm_smmu_fake_master *fm)
+static void arm_smmu_fake_park(void *data)
 {
-	WARN_ON(arm_smmu_fake_attach(fm, arm_smmu_ops.blocked_domain));
+	WARN_ON(arm_smmu_fake_attach(data, arm_smmu_ops.blocked_domain));
 }
 
-static void arm_smmu_fake_free_domain(void *data)
+/**
+ * arm_smmu_fake_own_domain() - Free a domain with the test
+ * @fm: the device that may be attached to the domain when the test ends
+ * @domain: the domain
+ */
+void arm_smmu_fake_own_domain(struct arm_smmu_fake_master *fm,
+			      struct iommu_domain *domain)
 {
-	struct arm_smmu_fake_domain *fd = data;
+	struct kunit *test = fm->fake->test;
 
-	arm_smmu_fake_park(fd->fm);
-	iommu_domain_free(fd->domain);
+	KUNIT_ASSERT_EQ(test, 0,
+			kunit_add_action_or_reset(test, domain_free_wrapper,
+						  domain));
+	/* Runs first */
+	KUNIT_ASSERT_EQ(test, 0,
+			kunit_add_action_or_reset(test, arm_smmu_fake_park,
+						  fm));
+}
+
+/**
+ * arm_smmu_fake_free_domain() - Free a domain before the test ends
+ * @fm: the device that was given to arm_smmu_fake_own_domain()
+ * @domain: the domain, to which nothing is attached any more
+ */
+void arm_smmu_fake_free_domain(struct arm_smmu_fake_master *fm,
+			       struct iommu_domain *domain)
+{
+	kunit_release_action(fm->fake->test, domain_free_wrapper, domain);
 }
 
 /**
  * arm_smmu_fake_alloc_domain() - Make a paging domain
- * @fm: the device to make it for, parked on the blocked domain before the
- *      domain is freed with the test
+ * @fm: the device to make it for
  * @flags: IOMMU_HWPT_ALLOC_*
  *
- * Return: the domain. Never NULL or an error, the test is aborted instead.
+ * Return: the domain, see arm_smmu_fake_own_domain(). Never NULL or an error,
+ * the test is aborted instead.
  */
 struct iommu_domain *
 arm_smmu_fake_alloc_domain(struct arm_smmu_fake_master *fm, u32 flags)
 {
-	struct kunit *test = fm->fake->test;
-	struct arm_smmu_fake_domain *fd;
+	struct iommu_domain *domain;
 
-	fd = kunit_kzalloc(test, sizeof(*fd), GFP_KERNEL);
-	KUNIT_ASSERT_NOT_NULL(test, fd);
-	fd->fm = fm;
-	fd->domain = iommu_paging_domain_alloc_flags(fm->dev, flags);
-	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, fd->domain);
-	KUNIT_ASSERT_EQ(test, 0,
-			kunit_add_action_or_reset(test,
-						  arm_smmu_fake_free_domain,
-						  fd));
-	return fd->domain;
+	domain = iommu_paging_domain_alloc_flags(fm->dev, flags);
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(fm->fake->test, domain);
+	arm_smmu_fake_own_domain(fm, domain);
+	return domain;
 }
 
 /**

@@ -27,7 +27,7 @@ struct arm_smmu_fake {
 
 /**
  * struct arm_smmu_fake_master - A device behind a fake SMMU
- * @fake: the fake SMMU
+ * @fake: the fake SMMU that it is behind
  * @master: what the driver knows of the device
  * @dev: the device
  * @group: its iommu group, in which it is alone
@@ -44,9 +44,9 @@ struct arm_smmu_fake_master {
 struct arm_smmu_fake *arm_smmu_fake_create(struct kunit *test,
 					   unsigned int shift);
 void arm_smmu_fake_stop(struct arm_smmu_fake *fake, unsigned int num);
+void arm_smmu_fake_start(struct arm_smmu_fake *fake);
 bool arm_smmu_fake_next_cmd(struct arm_smmu_fake *fake,
 			    struct arm_smmu_cmd *cmd);
-
 void arm_smmu_fake_drop_cmds(struct arm_smmu_fake *fake);
 
 struct arm_smmu_fake_master *
@@ -54,6 +54,10 @@ arm_smmu_fake_add_master(struct arm_smmu_fake *fake, u32 sid,
 			 unsigned int ssid_bits);
 struct iommu_domain *
 arm_smmu_fake_alloc_domain(struct arm_smmu_fake_master *fm, u32 flags);
+void arm_smmu_fake_own_domain(struct arm_smmu_fake_master *fm,
+			      struct iommu_domain *domain);
+void arm_smmu_fake_free_domain(struct arm_smmu_fake_master *fm,
+			       struct iommu_domain *domain);
 int arm_smmu_fake_attach(struct arm_smmu_fake_master *fm,
 			 struct iommu_domain *domain);
 int arm_smmu_fake_set_pasid(struct arm_smmu_fake_master *fm,
