@@ -46,6 +46,6 @@ kasan:	apply	## build/kasan: check with KASAN, slower
 	@$(T) scripts/kernel kasan
 
 clean:	## remove what was built, but not build/linux nor the cache
-	@find build -mindepth 1 -maxdepth 1 ! -name linux -exec rm -rf {} +
+	@[ ! -d build ] || find build -mindepth 1 -maxdepth 1 ! -name linux -exec rm -rf {} +
 
 .PHONY: help run run-base check bisect toolbox apply save series kernels base-kernels kasan clean

@@ -42,7 +42,8 @@ import results
 
 REPO = Path(__file__).resolve().parent.parent
 BUILD = Path(os.environ.get("BUILD", REPO / "build"))
-CACHE = Path(os.environ.get("CACHE", Path.home() / ".cache/smmu-domains"))
+CACHE = Path(os.environ.get("CACHE") or
+             Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "smmu-domains")
 QEMU = os.environ.get("QEMU", "qemu-system-aarch64")
 FIRMWARE = ("/usr/share/qemu-efi-aarch64/QEMU_EFI.fd", "/usr/share/AAVMF/AAVMF_CODE.fd",
             "/usr/share/edk2/aarch64/QEMU_EFI.fd")
@@ -225,9 +226,6 @@ def user_space():
     names = [line for line in recipe.read_text().split("\n") if line and not line.startswith("#")]
     sources = Path("/etc/apt/sources.list")
     if not sources.exists() or not shutil.which("mmdebstrap"):
-        key = sorted(CACHE.glob("arm64-*[0-9a-f]"))
-        if key:
-            return key[-1]
         raise Error("no mmdebstrap or no /etc/apt/sources.list here: use 'scripts/toolbox'")
     pins = sorted(Path("/etc/apt/preferences.d").glob("*"))
     key = hashlib.sha256(b"1" + " ".join(names).encode() + sources.read_bytes()
@@ -501,7 +499,7 @@ def run(topology, kernel, job, *, name="job", files=(), timeout=120, append="", 
         directory = Path(directory).resolve()
         if directory.exists() and any(directory.iterdir()):
             if not (directory / "qemu.sh").exists():
-                raise Error(f"--keep {directory}: not empty, and not of an earlier run")
+                raise Error(f"--keep {directory}: not empty, and not of an earlier run that ended; remove it")
             shutil.rmtree(directory)
         directory.mkdir(parents=True, exist_ok=True)
     else:

@@ -39,7 +39,7 @@ BAD_LINES = [(kind, re.compile(pattern)) for kind, pattern in (
 # Lines of a report that do not help to understand it.
 NOISE = re.compile(r"^(x\d+ ?: |sp : |pstate: |Hardware name: |Modules linked in:|Tainted: |Code: |$)")
 # /proc/sys/kernel/tainted: a second witness, should the line itself be lost.
-BAD_TAINTS = {4: "B: bad page", 7: "D: died", 9: "W: warned", 14: "L: soft lockup"}
+BAD_TAINTS = {5: "B: bad page", 7: "D: died", 9: "W: warned", 14: "L: soft lockup"}
 
 
 def clean(text):

@@ -113,7 +113,9 @@ class Scanner(unittest.TestCase):
     def test_taint(self):
         self.assertEqual(results.scan_taint(0), [])
         self.assertEqual(results.scan_taint(1 << 18 | 1 << 12), [])     # test, out of tree
-        self.assertEqual(len(results.scan_taint(1 << 9)), 1)
+        for bit in (5, 7, 9, 14):                                       # include/linux/panic.h
+            self.assertEqual(len(results.scan_taint(1 << bit)), 1, bit)
+        self.assertEqual(results.scan_taint(1 << 4), [])                # machine check
 
 
 KUNIT = """\

@@ -220,6 +220,18 @@ class Series(unittest.TestCase):
         self.three()
         self.identity()
 
+    def test_another_cache(self):
+        """The objects that build/linux borrows may move."""
+        self.three()
+        (self.root / "cache").rename(self.root / "cache2")
+        self.env["CACHE"] = str(self.root / "cache2")
+        self.good("apply")
+        self.good("check")
+
+    def test_broken_git_tree_as_base(self):
+        (self.linux / ".git").mkdir()
+        self.refused("git rev-parse failed", "apply")
+
     def test_wrong_base(self):
         (self.linux / "Makefile").write_text("VERSION = 6\nPATCHLEVEL = 12\n")
         self.refused("not Linux v7.3", "apply")
