@@ -210,6 +210,7 @@ class Series(unittest.TestCase):
         (self.linux / ".gitignore").write_text("*.o\n/*\n")  # as Debian's
         (self.linux / "drivers/a.c").write_text(text.replace("line 10\n", "line 10\n" + "more\n" * 9))
         os.utime(self.linux / "Makefile", (0, 0))
+        self.refused("another base", "check")
         self.good("apply")
         self.assertIn("another v7.3.y", self.good("check"))
 
