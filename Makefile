@@ -22,6 +22,9 @@ check:	apply	## run every test
 bisect:	apply	## boot every patch of the series and run KUnit on it
 	@$(T) scripts/check --bisect
 
+mutants: apply	## break the driver on purpose, show which test notices
+	@$(T) scripts/check --mutants
+
 toolbox:	## make the Debian 13 root that everything runs in
 	@$(T)
 
@@ -48,4 +51,4 @@ kasan:	apply	## build/kasan: check with KASAN, slower
 clean:	## remove what was built, but not build/linux nor the cache
 	@[ ! -d build ] || find build -mindepth 1 -maxdepth 1 ! -name linux -exec rm -rf {} +
 
-.PHONY: help run run-base check bisect toolbox apply save series kernels base-kernels kasan clean
+.PHONY: help run run-base check bisect mutants toolbox apply save series kernels base-kernels kasan clean
