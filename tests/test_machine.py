@@ -366,7 +366,7 @@ class Demo(unittest.TestCase):
     TRACE = "smmuv3_cmdq_opcode <--- SMMU_CMD_TLBI_NH_VA\nsmmuv3_range_inval vmid=1 asid=1\n" \
             "smmuv3_cmdq_opcode <--- SMMU_CMD_SYNC\n"
 
-    def judge(self, vmm, stes, nonce="now", trace=TRACE):
+    def judge(self, vmm, stes, nonce="now", trace=TRACE, tables=2):
         topology = machine.Topology(2)
         with tempfile.TemporaryDirectory() as tmp:
             for where in ("images", "out/guest"):
@@ -380,7 +380,7 @@ class Demo(unittest.TestCase):
             witness = demo.Witness([])
             witness.trace_from = len("before\n")
             witness.smmus = [{"stes": {"d": ste}} for ste in stes]
-            figures = demo.judge(result, topology, witness, "now", 4)
+            figures = demo.judge(result, topology, witness, "now", 4, tables)
         return result, figures
 
     def test_two_tables(self):
@@ -390,7 +390,7 @@ class Demo(unittest.TestCase):
         self.assertEqual((figures["tlbi"], figures["vmids"]), ({"TLBI_NH_VA": 1}, {1: 1}))
 
     def test_one_table(self):
-        result, figures = self.judge(self.SHARED, [self.STE, self.STE])
+        result, figures = self.judge(self.SHARED, [self.STE, self.STE], tables=1)
         self.assertEqual(result.failures, [])
         self.assertEqual((len(figures["tables"]), len(figures["parents"]), len(figures["viommus"])),
                          (1, 1, 2))
@@ -407,6 +407,13 @@ class Demo(unittest.TestCase):
             with self.subTest(why=why):
                 result, _ = self.judge(*args)
                 self.assertIn(why, "\n".join(result.failures))
+
+    def test_number_of_tables(self):
+        good = [self.STE, self.STE | {"s2ttb": 0x2000}]
+        result, _ = self.judge(self.BASE, good, tables=1)
+        self.assertEqual(result.failures, ["not ok: 1 stage-2 table for 2 SMMUs (there are 2)"])
+        result, _ = self.judge(self.SHARED, [self.STE, self.STE], tables=2)
+        self.assertEqual(result.failures, ["not ok: 2 stage-2 tables for 2 SMMUs (there are 1)"])
 
 
 @unittest.skipUnless(KERNEL, "KERNEL= not given")
