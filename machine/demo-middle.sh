@@ -26,11 +26,14 @@ for dir in dev proc sys out share run; do
 done
 
 # One vSMMU on a root bus of its own per physical SMMU, its devices behind it.
-set -- -M virt,gic-version=3,its=on,accel=kvm -cpu host -smp 2 -m "$VMM_MEM" \
+set -- -M virt,gic-version=3,its=on,accel=kvm -cpu host -smp 2 -m "$VMM_MEM,maxmem=4G" \
 	-bios /usr/share/qemu-efi-aarch64/QEMU_EFI.fd -nodefaults -display none -no-reboot \
 	-kernel /share/Image -initrd /share/initrd -append "$VMM_APPEND" \
 	-serial file:/out/guest/console.log -device virtio-serial-pci,bus=pcie.0 \
 	-chardev pipe,id=job,path=/run/job -device virtconsole,chardev=job \
+	-qmp pipe:/run/qmp \
+	-object memory-backend-ram,id=pluggable,size=256M \
+	-device virtio-mem-pci,id=pluggable-memory,memdev=pluggable,prealloc=on,bus=pcie.0 \
 	-trace 'iommufd_*' -D /out/guest/vmm.trace -object iommufd,id=iommufd0
 for smmu in $(smmus); do
 	bus=pcie.$((smmu + 1)) slot=0
@@ -45,11 +48,39 @@ for smmu in $(smmus); do
 done
 echo "$@" >/out/guest/vmm.sh
 
-# The guest's console is a pair of pipes, so that /out/go can let it continue.
-mkfifo /run/job.in /run/job.out
-cat /run/job.out >/out/guest/job.log &
+# The guest's console is a pair of pipes, so that /out/go can let it continue,
+# and that the guest can ask for memory.
+mkfifo /run/job.in /run/job.out /run/qmp.in /run/qmp.out
+cat /run/qmp.out >/out/guest/qmp.log &
+qmp() { echo "{\"execute\": \"$1\", \"arguments\": {$2}}" >/run/qmp.in; }
+qmp qmp_capabilities &
+
+# Take the host pages that the VMM gave back last, of the free list of whichever
+# CPU, so that it gets others. It must take both from the same lists: with
+# prealloc=on above its memory is movable like ours, without iommufd's is not.
+keep() {
+	local cpu
+	for cpu in $(seq 0 $(($(nproc) - 1))); do
+		taskset -c $cpu fallocate -l $(($1 * 2)) $(mktemp /run/kept/XXXXXX)
+	done
+}
+mkdir -p /run/kept
+mount -t tmpfs -o huge=always kept /run/kept
+
+while IFS= read -r line; do
+	echo "$line"
+	case $line in "##memory "*)
+		size=${line#* }
+		[ $size = 0 ] || keep $size
+		qmp qom-set '"path": "pluggable-memory", "property": "requested-size", "value": '$size ;;
+	esac
+done </run/job.out >/out/guest/job.log &
 reader=$!
-(until [ -e /out/go ]; do sleep 0.2; done; echo go >/run/job.in) &
+(while :; do
+	until [ -e /out/go ]; do sleep 0.1; done
+	rm /out/go
+	echo go >/run/job.in
+done) &
 waiter=$!
 
 chroot /root qemu-system-aarch64 --version | sed -n 's/^/##vmm /p;q'

@@ -7,6 +7,11 @@ on that Debian's own arm64 QEMU with -accel kvm, whose guest does I/O on NVMe
 controllers assigned through vfio and iommufd, that is through stage 1 and
 stage 2 of the driver under test. Guest and middle boot the same kernel.
 
+Then memory of the guest is unplugged and plugged again, round after round, with
+small DMA of every controller to the same guest pages (machine/demo-dma.c). In
+each round they lie in other host pages, which is looked up in the stage-2
+tables; a translation that outlived its unmap would be seen as wrong data.
+
 The driver's words come from the kernel's log, stage-2 tables and VMIDs from the
 stream table entries that the SMMUs use while the guest runs, the rest from the
 traces of the two QEMUs, and the data from the raw disk images after the end. The
@@ -14,9 +19,11 @@ one number expected is that of the stage-2 tables (--tables).
 """
 import argparse
 import contextlib
+import platform
 import re
 import secrets
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections import Counter
@@ -27,10 +34,14 @@ import results
 from machine import BUILD, REPO, Error, Result, Topology
 
 MAX_SMMUS = 4
-LINES = 4096                    # of 64 bytes, written to each disk
+LINE = 64                       # bytes
+LINES = 4096                    # written to each disk
 LINES_SHORT = 256
+# Rounds of unmap and map: through stage 1 (domain type DMA), and bypassing it.
+ROUNDS = {"DMA": 2, "identity": 6}
+ROUNDS_SHORT = {"DMA": 1, "identity": 3}
 # Of the guest's kernel log only warnings: each character is an exit to the VMM.
-GUEST_APPEND = "console=ttyAMA0 loglevel=5 panic=-1 kunit.enable=0"
+GUEST_APPEND = "console=ttyAMA0 loglevel=5 panic=-1 kunit.enable=0 memhp_default_state=online_movable"
 TRACE = ("smmuv3_cmdq_opcode", "smmuv3_range_inval", "smmuv3_cmdq_tlbi_*")
 
 
@@ -71,28 +82,53 @@ def stream_table_entry(guest, base, sid):
         split = config >> 6 & 31
         level1 = peek(guest, table + 8 * (sid >> split))[0]
         if not level1 & 31:
-            return {"config": 0, "vmid": 0, "s2ttb": 0}
+            return {"config": 0, "vmid": 0, "vtcr": 0, "s2ttb": 0}
         table, sid = level1 & 0x000f_ffff_ffff_ffc0, sid & (1 << split) - 1
     ste = peek(guest, table + 64 * sid, 4)
     return {"config": ste[0] >> 1 & 7 if ste[0] & 1 else 0, "vmid": ste[2] & 0xffff,
-            "s2ttb": ste[3] & 0x000f_ffff_ffff_fff0}
+            "vtcr": ste[2] >> 32 & 0x7ffff, "s2ttb": ste[3] & 0x000f_ffff_ffff_fff0}
+
+
+def stage2_walk(read, ste, address):
+    """Where the stage-2 table of an STE leads to (granule of 4 KiB), or None.
+    READ gives the 64-bit word at a physical address."""
+    level = 2 - (ste["vtcr"] >> 6 & 3)              # SL0
+    table, bits = ste["s2ttb"], 64 - (ste["vtcr"] & 63)
+    while True:
+        shift = 39 - 9 * level
+        entry = read(table + 8 * (address % (1 << bits) >> shift))
+        if not entry & 1:
+            return None
+        table, bits = entry & 0x0000_ffff_ffff_f000, shift
+        if level == 3 or not entry & 2:
+            return table >> bits << bits | address % (1 << bits)
+        level += 1
 
 
 class Witness:
-    """Watches the run: takes the picture when the guest is at its checkpoint,
-    and notes where in the trace the VMM began."""
+    """Watches the run: takes a picture when the guest is at a checkpoint, and
+    notes where in the trace the VMM began. The first checkpoint is before the
+    rounds; at the others the guest names its pages and what is in them."""
 
     def __init__(self, routes):
         self.routes, self.smmus, self.trace_from = routes, [], None
+        self.rounds, self.seen = [], 0
 
     def __call__(self, guest):
         if self.trace_from is None and "##start" in guest.lines("job.log"):
             self.trace_from = (guest.directory / "trace.log").stat().st_size
-        if not self.smmus and "##checkpoint" in guest.lines("out/guest/job.log"):
-            guest.qmp("stop")
-            self.smmus = self.picture(guest)
-            guest.qmp("cont")
-            (guest.directory / "out/go").touch()
+        parts = "\n".join(guest.lines("out/guest/job.log")).split("##checkpoint\n")
+        if len(parts) < self.seen + 2:
+            return
+        guest.qmp("stop")
+        picture = self.picture(guest)
+        if self.smmus:
+            self.rounds.append(self.look(guest, picture, parts[self.seen].split("\n")))
+        else:
+            self.smmus = picture
+        guest.qmp("cont")
+        self.seen += 1
+        (guest.directory / "out/go").touch()
 
     def picture(self, guest):
         found = {}
@@ -110,20 +146,55 @@ class Witness:
             smmu["stes"][bdf] = stream_table_entry(guest, base, rid - first + out)
         return [found[n] for n in sorted(found)]
 
+    def look(self, guest, picture, said):
+        """Find the pages of a round through each STE, and see if they hold
+        what the guest says."""
+        words = {}
+
+        def read(address):
+            if address not in words:
+                words[address] = peek(guest, address)[0]
+            return words[address]
+
+        stes = [ste for smmu in picture for ste in smmu["stes"].values()]
+        found = {"configs": {ste["config"] for ste in stes}, "tables": sorted({ste["s2ttb"] for ste in stes}),
+                 "pages": [], "places": [], "right": 0}
+        for address, text in (line.split(" ", 2)[1:] for line in said if line.startswith("##page ")):
+            found["pages"].append(address)
+            for ste in stes:
+                place = stage2_walk(read, ste, int(address, 16))
+                there = b"" if place is None else b"".join(
+                    word.to_bytes(8, "little") for word in peek(guest, place, LINE // 8))
+                found["places"].append(place)
+                found["right"] += there.rstrip(b"\0") == text.encode()
+        return found
+
 
 # --- The run --------------------------------------------------------------
 
-def demonstrate(topology, kernel, lines, timeout, verbose, directory):
+def program(directory):
+    """demo-dma for the guest, made in DIRECTORY, as an entry for cpio()."""
+    compiler = "gcc" if platform.machine() == "aarch64" else "aarch64-linux-gnu-gcc"
+    made = subprocess.run([compiler, "-O2", "-Wall", "-static", "-o", f"{directory}/demo-dma",
+                           REPO / "machine/demo-dma.c"], capture_output=True, text=True)
+    if made.returncode:
+        raise Error(f"cannot compile machine/demo-dma.c: {made.stderr.strip()}")
+    return machine.script(f"{directory}/demo-dma")
+
+
+def demonstrate(topology, kernel, lines, rounds, timeout, verbose, directory):
     """Run it. Returns the merged Result, the Witness and the nonce."""
     kernel = machine.kernel_image(kernel)
     nonce = secrets.token_hex(16)
     middle = (f"VMM_TIMEOUT={timeout} VMM_MEM=768M VMM_APPEND='{GUEST_APPEND}'\n"
               + (REPO / "machine/demo-middle.sh").read_text())
-    inner = (f"NONCE={nonce} LINES_PER_DISK={lines}\n" + (REPO / "machine/demo-guest.sh").read_text())
+    inner = (f"NONCE={nonce} LINES_PER_DISK={lines} ROUNDS='{' '.join(f'{t}={n}' for t, n in rounds.items())}'\n"
+             + (REPO / "machine/demo-guest.sh").read_text())
     witness = Witness(machine.iort_routes(machine.iort(topology, kernel)))
     with tempfile.TemporaryDirectory() as share:
         shutil.copy(kernel, f"{share}/Image")
-        Path(share, "initrd").write_bytes(machine.cpio(machine.base_files(inner)))
+        Path(share, "initrd").write_bytes(machine.cpio(
+            machine.base_files(inner) | {"bin/demo-dma": program(share)}))
         result = machine.run(
             topology, kernel, middle, name="demo", timeout=timeout + 60, verbose=verbose,
             trace=TRACE, watch=witness, directory=directory,
@@ -132,7 +203,8 @@ def demonstrate(topology, kernel, lines, timeout, verbose, directory):
     # The guest's own tests and kernel log count like the middle's.
     out = Path(result.directory) / "out/guest"
     guest = Result("guest")
-    if not machine.read_job(guest, lines_of(out / "job.log")):
+    guest.said = lines_of(out / "job.log")
+    if not machine.read_job(guest, guest.said):
         last = [l for l in lines_of(out / "console.log") if l.strip()][-8:]
         guest.problems.append("the guest never came to its end; its last lines:\n"
                               + "\n".join("    " + l for l in last))
@@ -149,7 +221,7 @@ def lines_of(path):
     return []
 
 
-def judge(result, topology, witness, nonce, lines, wanted_tables):
+def judge(result, topology, witness, nonce, lines, rounds, wanted_tables):
     """Check from outside what can be seen only there; collect the figures."""
     directory = Path(result.directory)
 
@@ -193,6 +265,25 @@ def judge(result, topology, witness, nonce, lines, wanted_tables):
     expect("the guest has its controllers behind as many SMMUs", len(guest_smmus) == wanted,
            f"{len(guest_smmus)} of {wanted}")
 
+    # DMAs in the pages of a round, in others while the memory changed, wrong ones.
+    dma = [tuple(map(int, line.split()[1:])) for line in result.guest.said if line.startswith("##dma ")]
+    seen, every = witness.rounds, sum(rounds.values())
+    expect("all rounds of unmapping and mapping guest memory ran", len(dma) == len(seen) == every,
+           f"{len(dma)} in the guest, {len(seen)} seen outside, of {every}")
+    expect("the rounds ran on the same stage-2 tables", all(r["tables"] == tables for r in seen))
+    expect("the rounds ran through stage 1, then with stage 1 bypassed",
+           [r["configs"] for r in seen] == [{7}] * rounds["DMA"] + [{6}] * rounds["identity"])
+    expect("no DMA of the rounds gave wrong data", dma and not sum(d[2] for d in dma),
+           f"{sum(d[2] for d in dma)} of {sum(d[0] + d[1] for d in dma)} wrong")
+    expect("DMA went on in each change of memory", dma and all(d[0] and d[1] for d in dma))
+    expect("what the guest has in the pages of the rounds is where stage 2 leads to",
+           seen and all(r["right"] == len(r["places"]) > 0 for r in seen),
+           f"{sum(r['right'] for r in seen)} of {sum(len(r['places']) for r in seen)}")
+    moved = [(sum(old != new for old, new in zip(a["places"], b["places"])), len(b["places"]))
+             for a, b in zip(seen, seen[1:]) if a["pages"] == b["pages"]]
+    expect("every round used the same guest pages in other host pages",
+           len(moved) == every - 1 and all(some == of for some, of in moved), f"moved, of: {moved}")
+
     opcodes, vmids = Counter(), Counter()
     if witness.trace_from is not None:
         with open(directory / "trace.log", errors="replace") as trace:
@@ -205,7 +296,7 @@ def judge(result, topology, witness, nonce, lines, wanted_tables):
     tlbi = {op: n for op, n in sorted(opcodes.items()) if op.startswith("TLBI")}
     expect("the SMMUs executed TLB invalidations for the guest", bool(tlbi))
     return {"parents": parents, "viommus": viommus, "tables": tables, "tlbi": tlbi, "opcodes": opcodes,
-            "vmids": vmids, "verified": verified, "disks": disks,
+            "vmids": vmids, "verified": verified, "disks": disks, "dma": dma,
             "passed_on": sum(int(m[1]) for l in vmm if (m := re.match(
                 r"iommufd_backend_invalidate_cache .*done_num=(\d+) ", l)))}
 
@@ -243,6 +334,11 @@ def summarize(result, witness, figures, kernel):
     row("", f"{figures['passed_on']} commands of the guest passed on by the VMM through iommufd")
     row("I/O", f"verified outside, in the raw images: {sum(figures['verified']) >> 10} KiB on "
         f"{len(figures['verified'])} of {len(figures['disks'])} disks")
+    dma, seen = figures["dma"], witness.rounds
+    row("unmap and map", f"{len(dma)} rounds, {sum(d[0] + d[1] for d in dma)} DMAs checked, "
+        f"{sum(d[2] for d in dma)} wrong")
+    row("", f"{sum(d[0] for d in dma)} of them in the same {len(seen[-1]['pages']) if seen else 0} guest pages, "
+        f"on {len({place for r in seen for place in r['places']})} host pages in turn")
 
 
 def main():
@@ -254,9 +350,9 @@ def main():
                         help="controllers behind each SMMU (default 1)")
     parser.add_argument("--tables", type=int, metavar="N",
                         help="stage-2 tables expected (default: 1; on a base-* kernel one per SMMU)")
-    parser.add_argument("--timeout", type=int, default=180, metavar="SECONDS",
-                        help="for the VMM (default 180)")
-    parser.add_argument("--short", action="store_true", help="write less data")
+    parser.add_argument("--timeout", type=int, default=240, metavar="SECONDS",
+                        help="for the VMM (default 240)")
+    parser.add_argument("--short", action="store_true", help="less data, fewer rounds")
     parser.add_argument("--keep", metavar="DIR", help="keep logs, traces and images there")
     parser.add_argument("-v", "--verbose", action="store_true", help="show what the middle says")
     args = parser.parse_args()
@@ -265,10 +361,10 @@ def main():
     kernel = Path(args.kernel) if "/" in args.kernel else BUILD / args.kernel / "arch/arm64/boot/Image"
     topology = Topology(smmus=args.smmus, nvme=args.nvme, virt=True, mem=3072)
     print(f"demo: {machine.qemu_version()}, {args.smmus} SMMUs, guest with {args.smmus} vSMMUs", flush=True)
-    lines = LINES_SHORT if args.short else LINES
-    result, witness, nonce = demonstrate(topology, kernel, lines, args.timeout, args.verbose, args.keep)
+    lines, rounds = (LINES_SHORT, ROUNDS_SHORT) if args.short else (LINES, ROUNDS)
     tables = args.tables or (args.smmus if args.kernel.startswith("base-") else 1)
-    figures = judge(result, topology, witness, nonce, lines, tables)
+    result, witness, nonce = demonstrate(topology, kernel, lines, rounds, args.timeout, args.verbose, args.keep)
+    figures = judge(result, topology, witness, nonce, lines, rounds, tables)
     summarize(result, witness, figures, kernel)
     return machine.report(result, keep=bool(args.keep))
 

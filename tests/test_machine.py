@@ -8,10 +8,12 @@ tested. With KERNEL=…/Image (a check kernel) real guests warn, hang and die.
 import contextlib
 import io
 import os
+import re
 import struct
 import subprocess
 import sys
 import tempfile
+import types
 import unittest
 from pathlib import Path
 
@@ -366,7 +368,13 @@ class Demo(unittest.TestCase):
     TRACE = "smmuv3_cmdq_opcode <--- SMMU_CMD_TLBI_NH_VA\nsmmuv3_range_inval vmid=1 asid=1\n" \
             "smmuv3_cmdq_opcode <--- SMMU_CMD_SYNC\n"
 
-    def judge(self, vmm, stes, nonce="now", trace=TRACE, tables=2):
+    # Two rounds, one through stage 1 and one with it bypassed.
+    ROUNDS = [{"configs": {config}, "tables": [0x1000, 0x2000], "pages": ["0x80000000"],
+               "places": [place] * 2, "right": 2}
+              for config, place in ((7, 0x4000), (6, 0x9000))]
+    SAID = ["##dma 64 8 0", "##dma 64 8 0"]
+
+    def judge(self, vmm, stes, nonce="now", trace=TRACE, said=SAID, rounds=ROUNDS, tables=2):
         topology = machine.Topology(2)
         with tempfile.TemporaryDirectory() as tmp:
             for where in ("images", "out/guest"):
@@ -376,11 +384,13 @@ class Demo(unittest.TestCase):
             Path(tmp, "out/guest/vmm.trace").write_text(vmm)
             Path(tmp, "trace.log").write_text("before\n" + trace)
             result = machine.Result("t", directory=tmp)
-            result.guest = machine.Result("g", devices=["a iommu0", "b iommu1"])
+            result.guest = machine.Result("g", devices=["a iommu0", "b iommu1"], said=said)
             witness = demo.Witness([])
             witness.trace_from = len("before\n")
             witness.smmus = [{"stes": {"d": ste}} for ste in stes]
-            figures = demo.judge(result, topology, witness, "now", 4, tables)
+            witness.rounds = rounds
+            figures = demo.judge(result, topology, witness, "now", 4,
+                                 {"DMA": 1, "identity": 1}, tables)
         return result, figures
 
     def test_two_tables(self):
@@ -390,7 +400,8 @@ class Demo(unittest.TestCase):
         self.assertEqual((figures["tlbi"], figures["vmids"]), ({"TLBI_NH_VA": 1}, {1: 1}))
 
     def test_one_table(self):
-        result, figures = self.judge(self.SHARED, [self.STE, self.STE], tables=1)
+        result, figures = self.judge(self.SHARED, [self.STE, self.STE], tables=1,
+                                     rounds=[r | {"tables": [0x1000]} for r in self.ROUNDS])
         self.assertEqual(result.failures, [])
         self.assertEqual((len(figures["tables"]), len(figures["parents"]), len(figures["viommus"])),
                          (1, 1, 2))
@@ -412,8 +423,59 @@ class Demo(unittest.TestCase):
         good = [self.STE, self.STE | {"s2ttb": 0x2000}]
         result, _ = self.judge(self.BASE, good, tables=1)
         self.assertEqual(result.failures, ["not ok: 1 stage-2 table for 2 SMMUs (there are 2)"])
-        result, _ = self.judge(self.SHARED, [self.STE, self.STE], tables=2)
+        result, _ = self.judge(self.SHARED, [self.STE, self.STE], tables=2,
+                               rounds=[r | {"tables": [0x1000]} for r in self.ROUNDS])
         self.assertEqual(result.failures, ["not ok: 2 stage-2 tables for 2 SMMUs (there are 1)"])
+
+    def test_each_lie_of_a_round_is_found(self):
+        first, last = self.ROUNDS
+        for why, lie in {
+                "rounds of unmapping": {"rounds": [first]},
+                "all rounds": {"said": self.SAID[:1]},
+                "wrong data (3 of 144": {"said": ["##dma 64 8 0", "##dma 64 8 3"]},
+                "DMA went on": {"said": ["##dma 64 8 0", "##dma 64 0 0"]},
+                "stage 1 bypassed": {"rounds": [first, last | {"configs": {6, 7}}]},
+                "the same stage-2 tables": {"rounds": [first, last | {"tables": [0x3000]}]},
+                "where stage 2 leads to (3 of 4)": {"rounds": [first, last | {"right": 1}]},
+                "other host pages": {"rounds": [first, last | {"places": [0x9000, 0x4000]}]},
+                "same guest pages": {"rounds": [first, last | {"pages": ["0x80001000"]}]}}.items():
+            with self.subTest(why=why):
+                result, _ = self.judge(self.BASE, [self.STE, self.STE | {"s2ttb": 0x2000}], **lie)
+                self.assertIn(why, "\n".join(result.failures))
+
+    def test_stage2_walk(self):
+        # 44 bits from level 0; 40 bits from level 1, two tables side by side.
+        level0 = {"vtcr": 20 | 2 << 6, "s2ttb": 0x1000}
+        level1 = {"vtcr": 24 | 1 << 6, "s2ttb": 0x10000}
+        memory = {0x1000 + 8 * 1: 0x2003, 0x2000 + 8 * 2: 0x3003, 0x3000 + 8 * 3: 0x4003,
+                  0x4000 + 8 * 4: 0x0040_0000_abcd_e7ff, 0x3000 + 8 * 5: 0x8060_07fd,
+                  0x10000 + 8 * 600: 0x5003, 0x5000 + 8 * 7: 0xc020_07fd}
+        where = 1 << 39 | 2 << 30
+        for ste, address, place in (
+                (level0, where | 3 << 21 | 4 << 12 | 5, 0xabcd_e005), (level0, where | 3 << 21 | 6 << 12, None),
+                (level0, where | 5 << 21 | 0x12345, 0x8061_2345), (level0, 2 << 39, None),
+                (level1, 600 << 30 | 7 << 21 | 0x1f_ffff, 0xc03f_ffff)):
+            with self.subTest(address=hex(address)):
+                self.assertEqual(demo.stage2_walk(lambda a: memory.get(a, 0), ste, address), place)
+
+    def test_witness_looks_through_every_ste(self):
+        text, other = "now 0 1", "now 0 2"
+        memory = {0x1000: 0x4000_07fd, 0x2000: 0x8000_07fd}
+
+        def qmp(command, **arguments):
+            count, address = re.match(r"xp /(\d+)gx (0x\w+)", arguments["command-line"]).groups()
+            data = text.encode().ljust(64, b"\0") if int(address, 16) == 0x4000_0000 else bytes(64)
+            words = [memory[int(address, 16)]] if int(count) == 1 else struct.unpack("<8Q", data)
+            return "".join(f"{address}: {word:#018x}\r\n" for word in words)
+
+        guest = types.SimpleNamespace(qmp=qmp)
+        stes = [{"config": 6, "vmid": 1, "vtcr": 33 | 1 << 6, "s2ttb": table} for table in memory]
+        picture = [{"stes": {f"d{n}": ste}} for n, ste in enumerate(stes)]
+        seen = demo.Witness([]).look(guest, picture, ["##dma 1 1 0", f"##page 0x0 {text}"])
+        self.assertEqual(seen, {"configs": {6}, "tables": [0x1000, 0x2000], "pages": ["0x0"],
+                                "places": [0x4000_0000, 0x8000_0000], "right": 1})
+        seen = demo.Witness([]).look(guest, picture[:1], [f"##page 0x0 {other}"])
+        self.assertEqual(seen["right"], 0)
 
 
 @unittest.skipUnless(KERNEL, "KERNEL= not given")
