@@ -69,13 +69,14 @@ class Topology:
     testdev: int = 0            # iommu-testdev functions behind each SMMU
     s1only: bool = False        # one SMMU more that has stage 1 only
     s2only: bool = False        # one SMMU more that has stage 2 only
+    pair: bool = False          # two NVMe controllers more behind the first SMMU, in one group
     virt: bool = False          # EL2 for the guest, so that it can run KVM
     cpus: int = 2
     mem: int = 2048             # MiB
 
     def __post_init__(self):
         stages = len(self.stages())
-        ports = self.nvme + self.testdev
+        ports = self.nvme + self.testdev + self.pair
         if self.smmus < 0 or not 1 <= stages <= MAX_SMMUS:
             raise Error(f"{stages} SMMUs asked for: this machine has 1 to {MAX_SMMUS}")
         if min(self.nvme, self.testdev) < 0 or not 1 <= ports < BUSES_PER_SMMU:
@@ -114,6 +115,12 @@ class Topology:
                 port = f"rp{s}.{p}"
                 args += ["-device", f"pcie-root-port,id={port},bus={bus},chassis={s + 1},slot={p}",
                          "-device", f"{device},bus={port}"]
+        if self.pair:
+            # Functions of one device without ACS cannot be told apart.
+            args += ["-device", f"pcie-root-port,id=pair,bus=pcie.1,chassis=1,slot={len(behind)}"]
+            for f in range(2):
+                args += ["-drive", f"if=none,id=pair{f},driver=null-co,size={IMAGE_SIZE}",
+                         "-device", f"nvme,serial=pair{f},drive=pair{f},bus=pair,addr=0.{f},multifunction=on"]
         return args
 
 
@@ -604,14 +611,16 @@ def topology_arguments(parser, **defaults):
                    help="iommu-testdev functions behind each SMMU (default 0)")
     g.add_argument("--s1only", action="store_true", help="add an SMMU with stage 1 only")
     g.add_argument("--s2only", action="store_true", help="add an SMMU with stage 2 only")
+    g.add_argument("--pair", action="store_true",
+                   help="add two NVMe controllers in one group behind the first SMMU")
     g.add_argument("--virt", action="store_true", help="give the kernel EL2, so that it has KVM")
     g.add_argument("--cpus", type=int, default=d.cpus, metavar="N", help=f"(default {d.cpus})")
     g.add_argument("--mem", type=int, default=d.mem, metavar="MIB", help=f"(default {d.mem})")
 
 
 def topology_from(args):
-    return Topology(args.smmus, args.nvme, args.testdev, args.s1only, args.s2only, args.virt,
-                    args.cpus, args.mem)
+    return Topology(args.smmus, args.nvme, args.testdev, args.s1only, args.s2only, args.pair,
+                    args.virt, args.cpus, args.mem)
 
 
 def main():

@@ -315,6 +315,9 @@ class Builders(unittest.TestCase):
         self.assertEqual(args.count("stage=nested"), 8)
         self.assertEqual(args.count("nvme,serial="), 20)
         self.assertEqual(args.count("iommu-testdev"), 10)
+        args = " ".join(machine.Topology(2, pair=True).devices())
+        self.assertEqual(args.count("nvme,serial="), 4)
+        self.assertEqual(args.count("pcie-root-port,"), 3)
         for bad in ({"smmus": 0}, {"smmus": 13}, {"nvme": 0}, {"nvme": 16}, {"cpus": 0}):
             with self.assertRaises(machine.Error):
                 machine.Topology(**bad)
