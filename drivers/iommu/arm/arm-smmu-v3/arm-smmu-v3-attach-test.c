@@ -10,6 +10,7 @@
 #include "arm-smmu-v3-fake.h"
 
 #define TEST_PASID	3
+#define TEST_VMID	0x1234
 
 struct attach_test {
 	struct arm_smmu_fake *fake;
@@ -58,6 +59,15 @@ static unsigned int attach_test_num_live(struct iommu_domain *domain)
 		if (invs->inv[i].users)
 			num++;
 	return num;
+}
+
+/* The only tag that the domain has */
+static u32 attach_test_tag(struct kunit *test, struct iommu_domain *domain)
+{
+	struct arm_smmu_invs *invs = attach_test_invs(domain);
+
+	KUNIT_ASSERT_EQ(test, invs->num_invs, 1);
+	return invs->inv[0].id;
 }
 
 static bool attach_test_cd_valid(struct attach_test *at, ioasid_t pasid)
@@ -127,8 +137,7 @@ static void attach_test_no_memory_s2(struct kunit *test)
 	struct attach_test *at = test->priv;
 
 	attach_test_fail_nth(test, at->s2, IOMMU_NO_PASID);
-	/* S2_VMID and S2_VMID_S1_CLEAR */
-	KUNIT_EXPECT_EQ(test, attach_test_num_live(at->s2), 2);
+	KUNIT_EXPECT_EQ(test, attach_test_num_live(at->s2), 1);
 	KUNIT_EXPECT_EQ(test, attach_test_num_live(at->s1), 0);
 }
 
@@ -181,20 +190,25 @@ static void attach_test_no_cd0(struct kunit *test)
 }
 
 /*
- * An old domain whose entries cannot be built is a bug of the driver. It must
- * warn and leave that domain's array alone, and the attach must go on: it may
- * be one that is not allowed to fail. The tag is flushed when it is freed.
+ * An old domain of which the array has lost the device is a bug of the driver.
+ * It must warn and leave that array alone, and the attach must go on: it may be
+ * one that is not allowed to fail. Nobody else gets the tag, which may be in use.
  */
 static void attach_test_break_domain(struct iommu_domain *domain)
 {
-	to_smmu_domain(domain)->stage = ARM_SMMU_DOMAIN_SVA + 1;
+	attach_test_invs(domain)->num_invs = 0;
+}
+
+static void attach_test_mend_domain(struct iommu_domain *domain)
+{
+	attach_test_invs(domain)->num_invs = 1;
 }
 
 static void attach_test_free_flushes(struct kunit *test,
 				     struct iommu_domain *domain)
 {
 	struct attach_test *at = test->priv;
-	u16 asid = to_smmu_domain(domain)->cd.asid;
+	u32 asid = attach_test_tag(test, domain);
 	unsigned int num_tlbi = 0;
 	struct arm_smmu_cmd cmd;
 	u32 id;
@@ -209,6 +223,7 @@ static void attach_test_free_flushes(struct kunit *test,
 		num_tlbi++;
 	}
 	KUNIT_EXPECT_EQ(test, num_tlbi, 1);
+	KUNIT_EXPECT_TRUE(test, ida_exists(&at->fake->smmu.asid_map, asid));
 }
 
 static void attach_test_old_broken(struct kunit *test,
@@ -223,7 +238,7 @@ static void attach_test_old_broken(struct kunit *test,
 		ret = arm_smmu_fake_attach(at->fm, domain);
 		KUNIT_EXPECT_SUPPRESSED_WARNING_COUNT(test, 1);
 	}
-	to_smmu_domain(at->s1)->stage = ARM_SMMU_DOMAIN_S1;
+	attach_test_mend_domain(at->s1);
 
 	KUNIT_EXPECT_EQ(test, ret, 0);
 	KUNIT_EXPECT_PTR_EQ(test, attach_test_invs(at->s1), old_invs);
@@ -264,7 +279,7 @@ static void attach_test_old_broken_pasid(struct kunit *test)
 					      TEST_PASID, at->s1_other);
 		KUNIT_EXPECT_SUPPRESSED_WARNING_COUNT(test, 1);
 	}
-	to_smmu_domain(at->s1_other)->stage = ARM_SMMU_DOMAIN_S1;
+	attach_test_mend_domain(at->s1_other);
 
 	KUNIT_EXPECT_EQ(test, ret, 0);
 	KUNIT_EXPECT_EQ(test, attach_test_num_live(at->s1_other), 1);
@@ -304,7 +319,7 @@ static void attach_test_leave_s1(struct kunit *test,
 	struct attach_test *at = test->priv;
 	bool ste_done = false, asid_flushed = false;
 	unsigned int num_cd = 0;
-	u16 asid = to_smmu_domain(at->s1)->cd.asid;
+	u32 asid = attach_test_tag(test, at->s1);
 	struct arm_smmu_cmd cmd;
 	u32 id;
 
@@ -399,7 +414,7 @@ static void attach_test_s1_to_nested(struct kunit *test)
 	xa_init(&vsmmu->core.vdevs);
 	vsmmu->smmu = &at->fake->smmu;
 	vsmmu->s2_parent = to_smmu_domain(at->s2);
-	vsmmu->vmid = vsmmu->s2_parent->s2_cfg.vmid;
+	vsmmu->vmid = TEST_VMID;
 
 	uaddr = kunit_vm_mmap(test, NULL, 0, PAGE_SIZE, PROT_READ | PROT_WRITE,
 			      MAP_ANONYMOUS | MAP_PRIVATE, 0);
@@ -432,8 +447,7 @@ static void attach_test_sva_release(struct kunit *test)
 	struct arm_smmu_cmd cmd;
 	struct mm_struct *mm;
 	u64 val;
-	u32 id;
-	u16 asid;
+	u32 id, asid;
 
 	at->fake->smmu.features |= ARM_SMMU_FEAT_SVA;
 	mm = mm_alloc();
@@ -447,9 +461,9 @@ static void attach_test_sva_release(struct kunit *test)
 	domain->mm = mm;
 	domain->cookie_type = IOMMU_COOKIE_SVA;
 	arm_smmu_fake_own_domain(at->fm, domain);
-	asid = to_smmu_domain(domain)->cd.asid;
 
 	attach_test_set_pasid(test, domain);
+	asid = attach_test_tag(test, domain);
 	val = le64_to_cpu(cd->data[0]);
 	KUNIT_EXPECT_TRUE(test, val & CTXDESC_CD_0_V);
 	KUNIT_EXPECT_FALSE(test, val & CTXDESC_CD_0_TCR_EPD0);
@@ -486,6 +500,29 @@ static void attach_test_sva_release(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, num_tlbi, 1);
 }
 
+static void attach_test_expect_streams(void *data)
+{
+	struct attach_test *at = data;
+	struct rb_root *streams = &at->fake->smmu.streams;
+
+	KUNIT_EXPECT_PTR_EQ(at->fake->test, rb_first(streams),
+			    &at->fm->master->streams[0].node);
+	KUNIT_EXPECT_PTR_EQ(at->fake->test, rb_last(streams),
+			    &at->fm->master->streams[0].node);
+}
+
+/* A device that has a stream ID twice goes, and the other one stays */
+static void attach_test_duplicate_stream(struct kunit *test)
+{
+	struct attach_test *at = test->priv;
+	const u32 sids[] = { 5, 3, 5 };
+
+	/* Runs after the device that is added next is gone */
+	KUNIT_ASSERT_EQ(test, 0,
+			kunit_add_action(test, attach_test_expect_streams, at));
+	arm_smmu_fake_add_pci_master(at->fake, sids, ARRAY_SIZE(sids), 0);
+}
+
 static struct kunit_case arm_smmu_v3_attach_test_cases[] = {
 	KUNIT_CASE(attach_test_no_memory_s1),
 	KUNIT_CASE(attach_test_no_memory_s2),
@@ -504,6 +541,7 @@ static struct kunit_case arm_smmu_v3_attach_test_cases[] = {
 #if IS_ENABLED(CONFIG_ARM_SMMU_V3_IOMMUFD)
 	KUNIT_CASE(attach_test_s1_to_nested),
 #endif
+	KUNIT_CASE(attach_test_duplicate_stream),
 	{}
 };
 

@@ -2,12 +2,16 @@
 /*
  * KUnit tests of the fake SMMU itself, on which the other tests rely
  */
+#include <linux/iopoll.h>
+#include <linux/kthread.h>
+#include <linux/pci.h>
 #include <linux/slab.h>
 
 #include "arm-smmu-v3-fake.h"
 
 #define TEST_SID	1
 #define TEST_IOVA	SZ_1G
+#define TEST_NUM_SMMUS	16
 
 static void fake_test_expect_cmd(struct kunit *test, struct arm_smmu_fake *fake,
 				 u64 op, struct arm_smmu_cmd *cmd)
@@ -111,6 +115,293 @@ static void fake_test_stop(struct kunit *test)
 	arm_smmu_fake_start(fake);
 }
 
+/* Map a page, and unmap it, for which the driver invalidates */
+static void fake_test_unmap(struct kunit *test, struct iommu_domain *domain)
+{
+	KUNIT_ASSERT_EQ(test, 0,
+			iommu_map(domain, TEST_IOVA, SZ_4K, SZ_4K, IOMMU_READ,
+				  GFP_KERNEL));
+	KUNIT_ASSERT_EQ(test, SZ_4K, iommu_unmap(domain, TEST_IOVA, SZ_4K));
+}
+
+/* The driver turns PASID and ATS on and off, in the device and in the STE */
+static void fake_test_ats(struct kunit *test)
+{
+	struct arm_smmu_fake *fake = arm_smmu_fake_create(test, 8);
+	struct arm_smmu_fake_master *fm =
+		arm_smmu_fake_add_pci_master(fake, (u32[]){ TEST_SID }, 1, 4);
+	struct arm_smmu_ste *ste =
+		&fake->smmu.strtab_cfg.linear.table[TEST_SID];
+	struct iommu_domain *s1 = arm_smmu_fake_alloc_domain(fm, 0);
+	struct pci_dev *pdev = to_pci_dev(fm->dev);
+	struct arm_smmu_cmd cmd;
+	u64 eats;
+	u32 sid;
+
+	KUNIT_EXPECT_TRUE(test, pdev->pasid_enabled);
+	KUNIT_EXPECT_EQ(test, fm->master->ssid_bits, 4);
+	KUNIT_EXPECT_FALSE(test, pdev->ats_enabled);
+
+	KUNIT_ASSERT_EQ(test, 0, arm_smmu_fake_attach(fm, s1));
+	KUNIT_EXPECT_TRUE(test, pdev->ats_enabled);
+	KUNIT_EXPECT_EQ(test, arm_smmu_fake_ats_ctrl(fm), PCI_ATS_CTRL_ENABLE);
+	eats = FIELD_GET(STRTAB_STE_1_EATS, le64_to_cpu(ste->data[1]));
+	KUNIT_EXPECT_EQ(test, eats, STRTAB_STE_1_EATS_TRANS);
+
+	arm_smmu_fake_drop_cmds(fake);
+	fake_test_unmap(test, s1);
+	fake_test_expect_cmd(test, fake, CMDQ_OP_TLBI_NH_VA, &cmd);
+	fake_test_expect_cmd(test, fake, CMDQ_OP_CMD_SYNC, &cmd);
+	fake_test_expect_cmd(test, fake, CMDQ_OP_ATC_INV, &cmd);
+	sid = FIELD_GET(CMDQ_ATC_0_SID, cmd.data[0]);
+	KUNIT_EXPECT_EQ(test, sid, TEST_SID);
+	fake_test_expect_cmd(test, fake, CMDQ_OP_CMD_SYNC, &cmd);
+
+	KUNIT_ASSERT_EQ(test, 0,
+			arm_smmu_fake_attach(fm, arm_smmu_ops.blocked_domain));
+	KUNIT_EXPECT_FALSE(test, pdev->ats_enabled);
+	KUNIT_EXPECT_EQ(test, arm_smmu_fake_ats_ctrl(fm), 0);
+}
+
+/* A device with several stream IDs is invalidated on each */
+static void fake_test_streams(struct kunit *test)
+{
+	struct arm_smmu_fake *fake = arm_smmu_fake_create(test, 8);
+	const u32 sids[] = { 5, 3, 5 };
+	struct arm_smmu_fake_master *fm =
+		arm_smmu_fake_add_pci_master(fake, sids, ARRAY_SIZE(sids), 0);
+	struct iommu_domain *s1 = arm_smmu_fake_alloc_domain(fm, 0);
+	unsigned long stes = 0, atcs = 0;
+	struct arm_smmu_cmd cmd;
+	u64 cfg;
+	u32 sid;
+
+	KUNIT_EXPECT_FALSE(test, to_pci_dev(fm->dev)->pasid_enabled);
+	KUNIT_EXPECT_EQ(test, fm->master->num_streams, ARRAY_SIZE(sids));
+	KUNIT_ASSERT_EQ(test, 0, arm_smmu_fake_attach(fm, s1));
+	for (sid = 0; sid < fake->smmu.strtab_cfg.linear.num_ents; sid++) {
+		cfg = le64_to_cpu(fake->smmu.strtab_cfg.linear.table[sid].data[0]);
+		if (FIELD_GET(STRTAB_STE_0_CFG, cfg) ==
+		    STRTAB_STE_0_CFG_S1_TRANS)
+			__set_bit(sid, &stes);
+	}
+	KUNIT_EXPECT_EQ(test, stes, BIT(3) | BIT(5));
+
+	arm_smmu_fake_drop_cmds(fake);
+	fake_test_unmap(test, s1);
+	while (arm_smmu_fake_next_cmd(fake, &cmd))
+		if (FIELD_GET(CMDQ_0_OP, cmd.data[0]) == CMDQ_OP_ATC_INV)
+			__set_bit(FIELD_GET(CMDQ_ATC_0_SID, cmd.data[0]), &atcs);
+	KUNIT_EXPECT_EQ(test, atcs, BIT(3) | BIT(5));
+}
+
+/* The driver works with what the test says of the SMMU */
+static void fake_test_options(struct kunit *test)
+{
+	struct arm_smmu_fake *fake = arm_smmu_fake_create(test, 8);
+	struct arm_smmu_fake_master *fm;
+	struct iommu_domain *domain;
+
+	fake->smmu.features &= ~(ARM_SMMU_FEAT_TRANS_S1 | ARM_SMMU_FEAT_ATS);
+	fake->smmu.oas = 36;
+	fake->smmu.pgsize_bitmap = PAGE_SIZE;
+	fm = arm_smmu_fake_add_pci_master(fake, (u32[]){ TEST_SID }, 1, 0);
+
+	domain = arm_smmu_fake_alloc_domain(fm, 0);
+	KUNIT_EXPECT_EQ(test, to_smmu_domain(domain)->stage,
+			ARM_SMMU_DOMAIN_S2);
+	KUNIT_EXPECT_EQ(test, domain->pgsize_bitmap, PAGE_SIZE);
+	KUNIT_EXPECT_EQ(test, domain->geometry.aperture_end,
+			DMA_BIT_MASK(36));
+	KUNIT_ASSERT_EQ(test, 0, arm_smmu_fake_attach(fm, domain));
+	KUNIT_EXPECT_FALSE(test, to_pci_dev(fm->dev)->ats_enabled);
+}
+
+/* The driver can read the ID registers, and turn the SMMU off */
+static void fake_test_regs(struct kunit *test)
+{
+	struct arm_smmu_fake *fake = arm_smmu_fake_create(test, 8);
+
+	KUNIT_EXPECT_EQ(test, readl(fake->smmu.base + ARM_SMMU_IDR0), 0);
+	KUNIT_EXPECT_NE(test, readl(fake->smmu.base + ARM_SMMU_CR0), 0);
+	arm_smmu_disable_action(&fake->smmu);
+	KUNIT_EXPECT_EQ(test, readl(fake->smmu.base + ARM_SMMU_CR0), 0);
+}
+
+/* A CMD_SYNC takes its time, and a stopped SMMU goes on where it stopped */
+static void fake_test_time(struct kunit *test)
+{
+	struct arm_smmu_fake *fake = arm_smmu_fake_create(test, 8);
+	struct arm_smmu_fake_master *fm =
+		arm_smmu_fake_add_master(fake, TEST_SID, 0);
+	struct iommu_domain *s1 = arm_smmu_fake_alloc_domain(fm, 0);
+	const unsigned int usecs = 20000;
+	struct arm_smmu_cmd cmd;
+	u64 stamp, sync;
+	ktime_t start;
+
+	if (arm_smmu_fake_set_time(fake, 0))
+		kunit_skip(test, "needs two CPUs");
+	KUNIT_ASSERT_EQ(test, 0, arm_smmu_fake_attach(fm, s1));
+	arm_smmu_fake_drop_cmds(fake);
+
+	KUNIT_ASSERT_EQ(test, 0, arm_smmu_fake_set_time(fake, usecs));
+	start = ktime_get();
+	fake_test_unmap(test, s1);
+	KUNIT_EXPECT_GE(test, ktime_us_delta(ktime_get(), start), usecs);
+	KUNIT_ASSERT_EQ(test, 0, arm_smmu_fake_set_time(fake, 0));
+
+	fake_test_expect_cmd(test, fake, CMDQ_OP_TLBI_NH_VA, &cmd);
+	stamp = arm_smmu_fake_stamp(fake);
+	KUNIT_EXPECT_NE(test, stamp, 0);
+	fake_test_expect_cmd(test, fake, CMDQ_OP_CMD_SYNC, &cmd);
+	sync = arm_smmu_fake_stamp(fake);
+	KUNIT_EXPECT_EQ(test, sync, stamp + 1);
+
+	/* It still consumes one TLBI, but not its CMD_SYNC */
+	arm_smmu_fake_stop(fake, 1);
+	start = ktime_get();
+	fake_test_unmap(test, s1);
+	KUNIT_EXPECT_GE(test, ktime_us_delta(ktime_get(), start),
+			ARM_SMMU_POLL_TIMEOUT_US);
+	fake_test_expect_cmd(test, fake, CMDQ_OP_TLBI_NH_VA, &cmd);
+	KUNIT_EXPECT_EQ(test, arm_smmu_fake_stamp(fake), sync + 1);
+	fake_test_expect_cmd(test, fake, CMDQ_OP_CMD_SYNC, &cmd);
+	KUNIT_EXPECT_EQ(test, arm_smmu_fake_stamp(fake), 0);
+
+	arm_smmu_fake_start(fake);
+	fake_test_unmap(test, s1);
+	KUNIT_EXPECT_EQ(test, arm_smmu_fake_stamp(fake), sync + 2);
+}
+
+/* The stamps tell the order of commands of many SMMUs */
+static void fake_test_stamps(struct kunit *test)
+{
+	struct arm_smmu_fake *fakes[TEST_NUM_SMMUS];
+	struct iommu_domain *domains[TEST_NUM_SMMUS];
+	struct arm_smmu_fake_master *fm;
+	struct arm_smmu_cmd cmd;
+	u64 stamp, last = 0;
+	int i;
+
+	for (i = 0; i < TEST_NUM_SMMUS; i++) {
+		fakes[i] = arm_smmu_fake_create(test, 8);
+		fm = arm_smmu_fake_add_master(fakes[i], TEST_SID, 0);
+		domains[i] = arm_smmu_fake_alloc_domain(fm, 0);
+		KUNIT_ASSERT_EQ(test, 0, arm_smmu_fake_attach(fm, domains[i]));
+		arm_smmu_fake_drop_cmds(fakes[i]);
+		if (arm_smmu_fake_set_time(fakes[i], 100))
+			kunit_skip(test, "needs two CPUs");
+	}
+
+	/* Not in the order in which the consumer looks at the SMMUs */
+	for (i = TEST_NUM_SMMUS - 1; i >= 0; i--)
+		fake_test_unmap(test, domains[i]);
+
+	for (i = TEST_NUM_SMMUS - 1; i >= 0; i--) {
+		while (arm_smmu_fake_next_cmd(fakes[i], &cmd)) {
+			stamp = arm_smmu_fake_stamp(fakes[i]);
+			if (last)
+				KUNIT_EXPECT_EQ(test, stamp, last + 1);
+			last = stamp;
+		}
+	}
+}
+
+KUNIT_DEFINE_ACTION_WRAPPER(kthread_stop_wrapper, kthread_stop,
+			    struct task_struct *);
+
+struct fake_test_worker {
+	struct iommu_domain *domain;
+	unsigned int todo;
+	unsigned int done;
+};
+
+/* Unmap one page after the other, as many as the test asks for */
+static int fake_test_work(void *data)
+{
+	struct fake_test_worker *worker = data;
+	unsigned long iova = TEST_IOVA;
+
+	while (!kthread_should_stop()) {
+		if (worker->done < READ_ONCE(worker->todo) &&
+		    !iommu_map(worker->domain, iova, SZ_4K, SZ_4K, IOMMU_READ,
+			       GFP_KERNEL)) {
+			iommu_unmap(worker->domain, iova, SZ_4K);
+			iova += SZ_4K;
+			WRITE_ONCE(worker->done, worker->done + 1);
+		}
+		cond_resched();
+	}
+	return 0;
+}
+
+/* Two tasks issue commands at once and none is lost */
+static void fake_test_tasks(struct kunit *test)
+{
+	struct arm_smmu_fake *fake = arm_smmu_fake_create(test, 15);
+	struct arm_smmu_fake_master *fm =
+		arm_smmu_fake_add_master(fake, TEST_SID, 0);
+	struct arm_smmu_fake_master *other =
+		arm_smmu_fake_add_master(fake, TEST_SID + 1, 0);
+	struct fake_test_worker *worker;
+	unsigned int cpu, i, done, tlbis = 0, stes = 0;
+	struct arm_smmu_cmd cmd;
+	struct task_struct *task;
+	u64 op;
+
+	if (num_online_cpus() < 2)
+		kunit_skip(test, "needs two CPUs");
+	worker = kunit_kzalloc(test, sizeof(*worker), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, worker);
+	worker->domain = arm_smmu_fake_alloc_domain(fm, 0);
+	KUNIT_ASSERT_EQ(test, 0, arm_smmu_fake_attach(fm, worker->domain));
+	arm_smmu_fake_drop_cmds(fake);
+
+	/* Left to itself the scheduler may let one wait for the other */
+	cpu = cpumask_first(cpu_online_mask);
+	KUNIT_ASSERT_EQ(test, 0, set_cpus_allowed_ptr(current, cpumask_of(cpu)));
+	task = kthread_create(fake_test_work, worker, "fake-test");
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, task);
+	kthread_bind(task, cpumask_last(cpu_online_mask));
+	wake_up_process(task);
+	KUNIT_ASSERT_EQ(test, 0,
+			kunit_add_action_or_reset(test, kthread_stop_wrapper,
+						  task));
+
+	for (i = 0; i < 20; i++) {
+		/* Let it be in the middle of its work during the attach */
+		WRITE_ONCE(worker->todo, worker->todo + 500);
+		KUNIT_ASSERT_EQ(test, 0,
+				read_poll_timeout(READ_ONCE, done,
+						  done > worker->todo - 500, 10,
+						  10 * USEC_PER_SEC, false,
+						  worker->done));
+		KUNIT_EXPECT_EQ(test, 0,
+				arm_smmu_fake_attach(other, worker->domain));
+		KUNIT_EXPECT_EQ(test, 0,
+				arm_smmu_fake_attach(other,
+						     arm_smmu_ops.blocked_domain));
+	}
+	KUNIT_ASSERT_EQ(test, 0,
+			read_poll_timeout(READ_ONCE, done, done == worker->todo,
+					  10, 10 * USEC_PER_SEC, false,
+					  worker->done));
+
+	while (arm_smmu_fake_next_cmd(fake, &cmd)) {
+		op = FIELD_GET(CMDQ_0_OP, cmd.data[0]);
+		if (op == CMDQ_OP_TLBI_NH_VA) {
+			KUNIT_ASSERT_EQ(test, cmd.data[1] & CMDQ_TLBI_1_VA_MASK,
+					TEST_IOVA + tlbis * SZ_4K);
+			tlbis++;
+		} else if (op == CMDQ_OP_CFGI_STE) {
+			stes++;
+		}
+	}
+	KUNIT_EXPECT_EQ(test, tlbis, worker->todo);
+	KUNIT_EXPECT_GE(test, stes, 2 * i);
+}
+
 /* Just the allocation asked for fails, and the others are counted */
 static void fake_test_slab(struct kunit *test)
 {
@@ -144,6 +435,13 @@ static struct kunit_case arm_smmu_v3_fake_test_cases[] = {
 	KUNIT_CASE(fake_test_cmds),
 	KUNIT_CASE_SLOW(fake_test_stop),
 	KUNIT_CASE(fake_test_slab),
+	KUNIT_CASE(fake_test_ats),
+	KUNIT_CASE(fake_test_streams),
+	KUNIT_CASE(fake_test_options),
+	KUNIT_CASE(fake_test_regs),
+	KUNIT_CASE_SLOW(fake_test_time),
+	KUNIT_CASE(fake_test_stamps),
+	KUNIT_CASE(fake_test_tasks),
 	{}
 };
 

@@ -7,8 +7,10 @@
 #include <kunit/device.h>
 #include <kunit/fwnode.h>
 #include <kunit/platform_device.h>
+#include <linux/delay.h>
 #include <linux/dma-mapping.h>
 #include <linux/kprobes.h>
+#include <linux/kthread.h>
 #include <linux/platform_device.h>
 #include <linux/vmalloc.h>
 
@@ -18,6 +20,22 @@
 
 #define FAKE_SID_BITS	4
 
+/* The devices of the test that runs */
+static LIST_HEAD(arm_smmu_fake_masters);
+
+/*
+ * Who consumes the commands of all SMMUs that take time: a task on every CPU,
+ * since the driver occupies the one on which it waits.
+ */
+static struct {
+	raw_spinlock_t lock;
+	struct list_head fakes;
+	u64 stamp;
+} arm_smmu_fake_consumer = {
+	.lock = __RAW_SPIN_LOCK_UNLOCKED(arm_smmu_fake_consumer.lock),
+	.fakes = LIST_HEAD_INIT(arm_smmu_fake_consumer.fakes),
+};
+
 KUNIT_DEFINE_ACTION_WRAPPER(vfree_wrapper, vfree, const void *);
 KUNIT_DEFINE_ACTION_WRAPPER(ida_destroy_wrapper, ida_destroy, struct ida *);
 KUNIT_DEFINE_ACTION_WRAPPER(domain_free_wrapper, iommu_domain_free,
@@ -26,6 +44,8 @@ KUNIT_DEFINE_ACTION_WRAPPER(iommu_sysfs_remove_wrapper,
 			    iommu_device_sysfs_remove, struct iommu_device *);
 KUNIT_DEFINE_ACTION_WRAPPER(iommu_unregister_wrapper, iommu_device_unregister,
 			    struct iommu_device *);
+KUNIT_DEFINE_ACTION_WRAPPER(device_unregister_wrapper, device_unregister,
+			    struct device *);
 
 /**
  * arm_smmu_fake_create() - Make an SMMU with an empty command queue
@@ -36,9 +56,18 @@ KUNIT_DEFINE_ACTION_WRAPPER(iommu_unregister_wrapper, iommu_device_unregister,
  * Return: the fake SMMU, freed with @test. Never NULL or an error, the test is
  * aborted instead.
  *
+ * It has stage 1, stage 2 and ATS. Until its first device is added the test may
+ * write features, oas, pgsize_bitmap, asid_bits and vmid_bits of its @smmu. A
+ * granule of more than PAGE_SIZE must wait until the last device is added, as
+ * the core makes a DMA domain for each, which cannot have such a granule.
+ *
  * CMDQ_CONS is the same word as CMDQ_PROD: a command is consumed the moment it
  * is published. The driver waits for a CMD_SYNC with interrupts off, so that
- * anything else would need a second CPU.
+ * anything else needs a second CPU, see arm_smmu_fake_set_time().
+ *
+ * The other registers are memory too. The ID registers are 0, and CR0 says that
+ * the SMMU is on. CR0ACK is 0, as it is nobody's task to follow CR0 and what the
+ * driver does with a running SMMU is to turn it off.
  */
 struct arm_smmu_fake *arm_smmu_fake_create(struct kunit *test,
 					   unsigned int shift)
@@ -57,6 +86,7 @@ struct arm_smmu_fake *arm_smmu_fake_create(struct kunit *test,
 	fake = kunit_kzalloc(test, sizeof(*fake), GFP_KERNEL);
 	KUNIT_ASSERT_NOT_NULL(test, fake);
 	fake->test = test;
+	INIT_LIST_HEAD(&fake->timed);
 
 	smmu = &fake->smmu;
 	/* The driver finds the SMMU of a device on the platform bus */
@@ -68,7 +98,8 @@ struct arm_smmu_fake *arm_smmu_fake_create(struct kunit *test,
 
 	smmu->dev = &pdev->dev;
 	smmu->features = ARM_SMMU_FEAT_COHERENCY | ARM_SMMU_FEAT_TRANS_S1 |
-			 ARM_SMMU_FEAT_TRANS_S2 | ARM_SMMU_FEAT_NESTING;
+			 ARM_SMMU_FEAT_TRANS_S2 | ARM_SMMU_FEAT_NESTING |
+			 ARM_SMMU_FEAT_ATS;
 	smmu->oas = 44;
 	smmu->pgsize_bitmap = SZ_4K | SZ_2M | SZ_1G;
 	smmu->asid_bits = 16;
@@ -77,10 +108,19 @@ struct arm_smmu_fake *arm_smmu_fake_create(struct kunit *test,
 	smmu->sid_bits = FAKE_SID_BITS;
 	smmu->streams = RB_ROOT;
 	mutex_init(&smmu->streams_mutex);
+	ida_init(&smmu->asid_map);
+	KUNIT_ASSERT_EQ(test, 0,
+			kunit_add_action_or_reset(test, ida_destroy_wrapper,
+						  &smmu->asid_map));
 	ida_init(&smmu->vmid_map);
 	KUNIT_ASSERT_EQ(test, 0,
 			kunit_add_action_or_reset(test, ida_destroy_wrapper,
 						  &smmu->vmid_map));
+
+	smmu->base = (void __force __iomem *)
+		kunit_kzalloc(test, ARM_SMMU_REG_SZ, GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, (void __force *)smmu->base);
+	writel(CR0_SMMUEN | CR0_CMDQEN, smmu->base + ARM_SMMU_CR0);
 
 	smmu->strtab_cfg.linear.num_ents = 1 << FAKE_SID_BITS;
 	smmu->strtab_cfg.linear.table =
@@ -126,30 +166,173 @@ static u32 arm_smmu_fake_index(struct arm_smmu_fake *fake, u32 index)
 	return Q_WRP(llq, index) | Q_IDX(llq, index);
 }
 
+/* The index behind the last command that the driver has published */
+static u32 arm_smmu_fake_prod(struct arm_smmu_fake *fake)
+{
+	return arm_smmu_fake_index(fake, readl(fake->smmu.cmdq.q.prod_reg));
+}
+
 /**
  * arm_smmu_fake_stop() - Let the SMMU consume some more commands and then hang
  * @fake: the fake SMMU
- * @num: how many commands it still consumes, the CMD_SYNCs counted
+ * @num: how many commands it still consumes of those to come, the CMD_SYNCs
+ *       counted
  *
- * There is nobody to count while the driver waits, so CMDQ_CONS says from now
- * on where it will stop. The driver compares it with the place of its own
- * CMD_SYNC only, and takes as done what lies before it.
+ * If the SMMU takes no time, there is nobody to count while the driver waits.
+ * CMDQ_CONS then says from now on where it will stop: the driver compares it
+ * with the place of its own CMD_SYNC only, and takes as done what lies before
+ * it.
  */
 void arm_smmu_fake_stop(struct arm_smmu_fake *fake, unsigned int num)
 {
 	struct arm_smmu_queue *q = &fake->smmu.cmdq.q;
 
+	guard(raw_spinlock_irqsave)(&arm_smmu_fake_consumer.lock);
+	fake->end = arm_smmu_fake_index(fake, arm_smmu_fake_prod(fake) + num);
+	fake->stopped = true;
+	if (!list_empty(&fake->timed))
+		return;
 	q->cons_reg = (u32 __force __iomem *)&fake->cons;
-	writel(arm_smmu_fake_index(fake, q->llq.prod + num), q->cons_reg);
+	writel(fake->end, q->cons_reg);
 }
 
 /**
  * arm_smmu_fake_start() - Let a stopped SMMU consume everything again
  * @fake: the fake SMMU
+ *
+ * One that takes time goes on with what it has not consumed.
  */
 void arm_smmu_fake_start(struct arm_smmu_fake *fake)
 {
+	struct arm_smmu_queue *q = &fake->smmu.cmdq.q;
+
+	guard(raw_spinlock_irqsave)(&arm_smmu_fake_consumer.lock);
+	fake->stopped = false;
+	if (list_empty(&fake->timed))
+		q->cons_reg = q->prod_reg;
+}
+
+/* Consume what there is, up to a CMD_SYNC that is not yet to complete */
+static void arm_smmu_fake_consume(struct arm_smmu_fake *fake)
+{
+	struct arm_smmu_queue *q = &fake->smmu.cmdq.q;
+	u32 left = arm_smmu_fake_index(fake, arm_smmu_fake_prod(fake) -
+					     fake->cons);
+	unsigned int usecs = READ_ONCE(fake->usecs);
+
+	if (fake->stopped)
+		left = min(left, arm_smmu_fake_index(fake,
+						     fake->end - fake->cons));
+
+	for (; left; left--) {
+		u64 cmd = le64_to_cpu(Q_ENT(q, fake->cons)[0]);
+		ktime_t now = ktime_get();
+
+		if (FIELD_GET(CMDQ_0_OP, cmd) == CMDQ_OP_CMD_SYNC) {
+			if (!fake->sync_end)
+				fake->sync_end = ktime_add_us(now, usecs);
+			if (ktime_before(now, fake->sync_end))
+				return;
+			fake->sync_end = 0;
+		}
+		fake->stamps[Q_IDX(&q->llq, fake->cons)] =
+			++arm_smmu_fake_consumer.stamp;
+		/* The stamp is there before the driver goes on */
+		writel(arm_smmu_fake_index(fake, fake->cons + 1), q->cons_reg);
+	}
+}
+
+static int arm_smmu_fake_consumer_run(void *unused)
+{
+	struct arm_smmu_fake *fake;
+
+	while (!kthread_should_stop()) {
+		scoped_guard(raw_spinlock_irqsave, &arm_smmu_fake_consumer.lock)
+			list_for_each_entry(fake, &arm_smmu_fake_consumer.fakes,
+					    timed)
+				arm_smmu_fake_consume(fake);
+		usleep_range(20, 50);
+	}
+	return 0;
+}
+
+static void arm_smmu_fake_kthread_stop(void *task)
+{
+	kthread_stop(task);
+}
+
+static void arm_smmu_fake_consumer_start(struct kunit *test)
+{
+	struct task_struct *task;
+	unsigned int cpu;
+
+	for_each_online_cpu(cpu) {
+		task = kthread_create(arm_smmu_fake_consumer_run, NULL,
+				      "fake-smmu/%u", cpu);
+		KUNIT_ASSERT_NOT_ERR_OR_NULL(test, task);
+		kthread_bind(task, cpu);
+		wake_up_process(task);
+		KUNIT_ASSERT_EQ(test, 0,
+				kunit_add_action_or_reset(test,
+							  arm_smmu_fake_kthread_stop,
+							  task));
+	}
+}
+
+static void arm_smmu_fake_untime(void *data)
+{
+	struct arm_smmu_fake *fake = data;
+
+	guard(raw_spinlock_irqsave)(&arm_smmu_fake_consumer.lock);
+	list_del_init(&fake->timed);
 	fake->smmu.cmdq.q.cons_reg = fake->smmu.cmdq.q.prod_reg;
+}
+
+/**
+ * arm_smmu_fake_set_time() - Let the SMMU take some time for a CMD_SYNC
+ * @fake: the fake SMMU, which is not stopped and has nothing to do
+ * @usecs: how long it takes, from when all before it is consumed
+ *
+ * From now on other tasks consume the commands of all such SMMUs, which take
+ * their time at once. The driver waits with interrupts off, so at any time one
+ * CPU must be free of waiting drivers: where a test has as many tasks that may
+ * wait as there are CPUs, some have to share one, see kthread_bind(). What the
+ * driver sees is longer than @usecs, by up to as much again: it doubles the time
+ * from one look at CMDQ_CONS to the next.
+ *
+ * May be called again to change the time, from the next CMD_SYNC on.
+ *
+ * Return: 0, or -ENODEV if there is only one CPU.
+ */
+int arm_smmu_fake_set_time(struct arm_smmu_fake *fake, unsigned int usecs)
+{
+	struct arm_smmu_queue *q = &fake->smmu.cmdq.q;
+	struct kunit *test = fake->test;
+
+	if (num_online_cpus() < 2)
+		return -ENODEV;
+
+	WRITE_ONCE(fake->usecs, usecs);
+	if (!list_empty(&fake->timed))
+		return 0;
+
+	fake->stamps = vcalloc(1U << q->llq.max_n_shift, sizeof(*fake->stamps));
+	KUNIT_ASSERT_NOT_NULL(test, fake->stamps);
+	KUNIT_ASSERT_EQ(test, 0,
+			kunit_add_action_or_reset(test, vfree_wrapper,
+						  fake->stamps));
+
+	if (list_empty(&arm_smmu_fake_consumer.fakes))
+		arm_smmu_fake_consumer_start(test);
+	scoped_guard(raw_spinlock_irqsave, &arm_smmu_fake_consumer.lock) {
+		fake->cons = arm_smmu_fake_prod(fake);
+		q->cons_reg = (u32 __force __iomem *)&fake->cons;
+		list_add_tail(&fake->timed, &arm_smmu_fake_consumer.fakes);
+	}
+	KUNIT_ASSERT_EQ(test, 0,
+			kunit_add_action_or_reset(test, arm_smmu_fake_untime,
+						  fake));
+	return 0;
 }
 
 /**
@@ -163,8 +346,8 @@ bool arm_smmu_fake_next_cmd(struct arm_smmu_fake *fake,
 			    struct arm_smmu_cmd *cmd)
 {
 	struct arm_smmu_queue *q = &fake->smmu.cmdq.q;
-	u32 prod = arm_smmu_fake_index(fake, q->llq.prod);
-	u32 left = arm_smmu_fake_index(fake, prod - fake->seen);
+	u32 left = arm_smmu_fake_index(fake, arm_smmu_fake_prod(fake) -
+					     fake->seen);
 	int i;
 
 	if (!left)
@@ -179,20 +362,116 @@ bool arm_smmu_fake_next_cmd(struct arm_smmu_fake *fake,
 }
 
 /**
+ * arm_smmu_fake_stamp() - When was a command consumed?
+ * @fake: the fake SMMU, which takes time: see arm_smmu_fake_set_time()
+ *
+ * The consumer numbers the commands of all SMMUs as they are done with, a
+ * CMD_SYNC as it completes: a lower number is an earlier command, also of
+ * another SMMU.
+ *
+ * Return: the number of the command that arm_smmu_fake_next_cmd() has read
+ * last, or 0 if the SMMU has not consumed it yet.
+ */
+u64 arm_smmu_fake_stamp(struct arm_smmu_fake *fake)
+{
+	struct arm_smmu_queue *q = &fake->smmu.cmdq.q;
+	u32 last = arm_smmu_fake_index(fake, fake->seen - 1);
+	u32 behind = arm_smmu_fake_index(fake, readl(q->cons_reg) - last);
+
+	if (!behind || behind > 1U << q->llq.max_n_shift)
+		return 0;
+	return fake->stamps[Q_IDX(&q->llq, last)];
+}
+
+/**
+ * arm_smmu_fake_expect_cmds() - Expect these commands to be issued, and no more
+ * @fake: the fake SMMU
+ * @cmds: the commands, in order. Of a CMD_SYNC only the opcode is compared.
+ * @num: how many there are
+ */
+void arm_smmu_fake_expect_cmds(struct arm_smmu_fake *fake,
+			       const struct arm_smmu_cmd *cmds,
+			       unsigned int num)
+{
+	struct kunit *test = fake->test;
+	struct arm_smmu_cmd cmd;
+	unsigned int i;
+
+	for (i = 0; i < num; i++) {
+		KUNIT_ASSERT_TRUE_MSG(test, arm_smmu_fake_next_cmd(fake, &cmd),
+				      "%u of %u commands issued", i, num);
+		if (cmds[i].data[0] == CMDQ_OP_CMD_SYNC)
+			cmd.data[0] &= CMDQ_0_OP;
+		KUNIT_EXPECT_EQ_MSG(test, cmd.data[0], cmds[i].data[0],
+				    "command %u", i);
+		KUNIT_EXPECT_EQ_MSG(test, cmd.data[1], cmds[i].data[1],
+				    "command %u", i);
+	}
+	while (arm_smmu_fake_next_cmd(fake, &cmd))
+		KUNIT_FAIL(test, "and command %#llx %#llx", cmd.data[0],
+			   cmd.data[1]);
+}
+
+/**
  * arm_smmu_fake_drop_cmds() - Forget what the driver has issued so far
  * @fake: the fake SMMU
  */
 void arm_smmu_fake_drop_cmds(struct arm_smmu_fake *fake)
 {
-	fake->seen = arm_smmu_fake_index(fake, fake->smmu.cmdq.q.llq.prod);
+	fake->seen = arm_smmu_fake_prod(fake);
 }
 
 static void arm_smmu_fake_disown(void *data)
 {
 	struct arm_smmu_fake_master *fm = data;
 
+	list_del(&fm->list);
 	iommu_detach_group_handle(arm_smmu_ops.blocked_domain, fm->group);
 	iommu_device_release_dma_owner(fm->dev);
+}
+
+/* What firmware would say of a device */
+static void arm_smmu_fake_describe(struct arm_smmu_fake *fake,
+				   struct device *dev, u32 flags,
+				   const u32 *sids, unsigned int num_sids)
+{
+	struct kunit *test = fake->test;
+	struct iommu_fwspec *fwspec;
+
+	/* The core frees these two with the device */
+	dev->iommu = kzalloc_obj(*dev->iommu);
+	KUNIT_ASSERT_NOT_NULL(test, dev->iommu);
+	mutex_init(&dev->iommu->lock);
+	fwspec = kzalloc_flex(*fwspec, ids, num_sids);
+	KUNIT_ASSERT_NOT_NULL(test, fwspec);
+	fwspec->iommu_fwnode = fwnode_handle_get(dev_fwnode(fake->smmu.dev));
+	fwspec->flags = flags;
+	fwspec->num_ids = num_sids;
+	memcpy(fwspec->ids, sids, num_sids * sizeof(*sids));
+	dev_iommu_fwspec_set(dev, fwspec);
+}
+
+static struct arm_smmu_fake_master *
+arm_smmu_fake_own_master(struct arm_smmu_fake *fake, struct device *dev)
+{
+	struct kunit *test = fake->test;
+	struct arm_smmu_fake_master *fm;
+
+	fm = kunit_kzalloc(test, sizeof(*fm), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, fm);
+	fm->fake = fake;
+	fm->dev = dev;
+	fm->group = dev->iommu_group;
+	KUNIT_ASSERT_NOT_NULL(test, fm->group);
+	fm->master = dev_iommu_priv_get(dev);
+
+	KUNIT_ASSERT_EQ(test, 0, iommu_device_claim_dma_owner(dev, fm));
+	list_add(&fm->list, &arm_smmu_fake_masters);
+	KUNIT_ASSERT_EQ(test, 0,
+			kunit_add_action_or_reset(test, arm_smmu_fake_disown,
+						  fm));
+	arm_smmu_fake_drop_cmds(fake);
+	return fm;
 }
 
 /**
@@ -218,58 +497,68 @@ arm_smmu_fake_add_master(struct arm_smmu_fake *fake, u32 sid,
 		{}
 	};
 	struct kunit *test = fake->test;
-	struct arm_smmu_fake_master *fm;
 	struct platform_device *pdev;
-	struct iommu_fwspec *fwspec;
 	struct fwnode_handle *node;
-
-	fm = kunit_kzalloc(test, sizeof(*fm), GFP_KERNEL);
-	KUNIT_ASSERT_NOT_NULL(test, fm);
-	fm->fake = fake;
 
 	node = kunit_fwnode_create_software_node(test, properties, NULL);
 	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, node);
 	pdev = kunit_platform_device_alloc(test, "fake-master",
 					   PLATFORM_DEVID_AUTO);
 	KUNIT_ASSERT_NOT_NULL(test, pdev);
-	fm->dev = &pdev->dev;
-	device_set_node(fm->dev, fwnode_handle_get(node));
-
-	/* The core frees these two with the device */
-	fm->dev->iommu = kzalloc_obj(*fm->dev->iommu);
-	KUNIT_ASSERT_NOT_NULL(test, fm->dev->iommu);
-	mutex_init(&fm->dev->iommu->lock);
-	fwspec = kzalloc_flex(*fwspec, ids, 1);
-	KUNIT_ASSERT_NOT_NULL(test, fwspec);
-	fwspec->iommu_fwnode = fwnode_handle_get(dev_fwnode(fake->smmu.dev));
-	fwspec->flags = IOMMU_FWSPEC_PCI_RC_CANWBS;
-	fwspec->num_ids = 1;
-	fwspec->ids[0] = sid;
-	dev_iommu_fwspec_set(fm->dev, fwspec);
+	device_set_node(&pdev->dev, fwnode_handle_get(node));
+	arm_smmu_fake_describe(fake, &pdev->dev, IOMMU_FWSPEC_PCI_RC_CANWBS,
+			       &sid, 1);
 
 	/* The core probes the device as it appears on its bus */
 	KUNIT_ASSERT_EQ(test, 0, kunit_platform_device_add(test, pdev));
-	fm->group = fm->dev->iommu_group;
-	KUNIT_ASSERT_NOT_NULL(test, fm->group);
-	fm->master = dev_iommu_priv_get(fm->dev);
-
-	KUNIT_ASSERT_EQ(test, 0, iommu_device_claim_dma_owner(fm->dev, fm));
-	KUNIT_ASSERT_EQ(test, 0,
-			kunit_add_action_or_reset(test, arm_smmu_fake_disown,
-						  fm));
-	arm_smmu_fake_drop_cmds(fake);
-	return fm;
+	return arm_smmu_fake_own_master(fake, &pdev->dev);
 }
 
-static void arm_smmu_fake_park(void *data)
+/**
+ * arm_smmu_fake_add_pci_master() - Put a PCI device with ATS behind a fake SMMU
+ * @fake: the fake SMMU
+ * @sids: the stream IDs of the device, all less than 16; also one of them twice
+ * @num_sids: how many stream IDs it has
+ * @ssid_bits: how many bits of PASID it has; 0 if it has no PASID capability
+ *
+ * Like arm_smmu_fake_add_master(). Without CONFIG_PCI_PASID the test is
+ * skipped. The driver leaves ATS alone if the test takes ARM_SMMU_FEAT_ATS from
+ * the SMMU, or IOMMU_FWSPEC_PCI_RC_ATS from the device.
+ *
+ * Return: the device, removed with the test. Never NULL or an error, the test
+ * is aborted instead.
+ */
+struct arm_smmu_fake_master *
+arm_smmu_fake_add_pci_master(struct arm_smmu_fake *fake, const u32 *sids,
+			     unsigned int num_sids, unsigned int ssid_bits)
 {
-	WARN_ON(arm_smmu_fake_attach(data, arm_smmu_ops.blocked_domain));
+	struct device *dev = arm_smmu_fake_pci_alloc(fake, sids[0], ssid_bits);
+	struct kunit *test = fake->test;
+
+	arm_smmu_fake_describe(fake, dev, IOMMU_FWSPEC_PCI_RC_ATS |
+			       IOMMU_FWSPEC_PCI_RC_CANWBS, sids, num_sids);
+	KUNIT_ASSERT_EQ(test, 0, device_add(dev));
+	KUNIT_ASSERT_EQ(test, 0,
+			kunit_add_action_or_reset(test,
+						  device_unregister_wrapper,
+						  dev));
+	return arm_smmu_fake_own_master(fake, dev);
+}
+
+static void arm_smmu_fake_park(void *unused)
+{
+	struct arm_smmu_fake_master *fm;
+
+	list_for_each_entry(fm, &arm_smmu_fake_masters, list)
+		WARN_ON(arm_smmu_fake_attach(fm, arm_smmu_ops.blocked_domain));
 }
 
 /**
  * arm_smmu_fake_own_domain() - Free a domain with the test
- * @fm: the device that may be attached to the domain when the test ends
+ * @fm: a device of the test
  * @domain: the domain
+ *
+ * Any device of the test may still be attached to it then, a PASID may not.
  */
 void arm_smmu_fake_own_domain(struct arm_smmu_fake_master *fm,
 			      struct iommu_domain *domain)
@@ -282,7 +571,7 @@ void arm_smmu_fake_own_domain(struct arm_smmu_fake_master *fm,
 	/* Runs first */
 	KUNIT_ASSERT_EQ(test, 0,
 			kunit_add_action_or_reset(test, arm_smmu_fake_park,
-						  fm));
+						  NULL));
 }
 
 /**

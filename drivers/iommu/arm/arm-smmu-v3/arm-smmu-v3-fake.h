@@ -13,9 +13,15 @@
  * struct arm_smmu_fake - An SMMU made of memory
  * @smmu: what the driver works on
  * @test: the test that owns it
- * @prod: CMDQ_PROD and, until the test stops the SMMU, CMDQ_CONS
- * @cons: CMDQ_CONS of a stopped SMMU
+ * @prod: CMDQ_PROD and, as long as the SMMU takes no time, CMDQ_CONS
+ * @cons: CMDQ_CONS of an SMMU that is stopped or takes time
  * @seen: the index of the next command that the test reads
+ * @stamps: for each slot of the queue, the number of the command in it
+ * @usecs: how long a CMD_SYNC takes
+ * @sync_end: when the CMD_SYNC that is being consumed completes, or 0
+ * @end: where a stopped SMMU hangs
+ * @stopped: whether the SMMU is stopped
+ * @timed: its place among the SMMUs that take time
  */
 struct arm_smmu_fake {
 	struct arm_smmu_device smmu;
@@ -23,6 +29,12 @@ struct arm_smmu_fake {
 	u32 prod;
 	u32 cons;
 	u32 seen;
+	u64 *stamps;
+	unsigned int usecs;
+	ktime_t sync_end;
+	u32 end;
+	bool stopped;
+	struct list_head timed;
 };
 
 /**
@@ -32,6 +44,7 @@ struct arm_smmu_fake {
  * @dev: the device
  * @group: its iommu group, in which it is alone
  * @handle: what iommu_replace_group_handle() asks for
+ * @list: its place among all devices of the test
  */
 struct arm_smmu_fake_master {
 	struct arm_smmu_fake *fake;
@@ -39,19 +52,48 @@ struct arm_smmu_fake_master {
 	struct device *dev;
 	struct iommu_group *group;
 	struct iommu_attach_handle handle;
+	struct list_head list;
 };
+
+/* Nobody changes the array of a domain but the test itself */
+static inline struct arm_smmu_invs *
+arm_smmu_fake_invs(struct iommu_domain *domain)
+{
+	return rcu_dereference_protected(to_smmu_domain(domain)->invs, true);
+}
+
+static inline struct arm_smmu_ste *
+arm_smmu_fake_ste(struct arm_smmu_fake_master *fm)
+{
+	return &fm->fake->smmu.strtab_cfg.linear.table[fm->master->streams[0].id];
+}
+
+/* With few bits of PASID the CD table is linear */
+static inline struct arm_smmu_cd *
+arm_smmu_fake_cd(struct arm_smmu_fake_master *fm, ioasid_t pasid)
+{
+	return &fm->master->cd_table.linear.table[pasid];
+}
 
 struct arm_smmu_fake *arm_smmu_fake_create(struct kunit *test,
 					   unsigned int shift);
 void arm_smmu_fake_stop(struct arm_smmu_fake *fake, unsigned int num);
 void arm_smmu_fake_start(struct arm_smmu_fake *fake);
+int arm_smmu_fake_set_time(struct arm_smmu_fake *fake, unsigned int usecs);
+u64 arm_smmu_fake_stamp(struct arm_smmu_fake *fake);
 bool arm_smmu_fake_next_cmd(struct arm_smmu_fake *fake,
 			    struct arm_smmu_cmd *cmd);
+void arm_smmu_fake_expect_cmds(struct arm_smmu_fake *fake,
+			       const struct arm_smmu_cmd *cmds,
+			       unsigned int num);
 void arm_smmu_fake_drop_cmds(struct arm_smmu_fake *fake);
 
 struct arm_smmu_fake_master *
 arm_smmu_fake_add_master(struct arm_smmu_fake *fake, u32 sid,
 			 unsigned int ssid_bits);
+struct arm_smmu_fake_master *
+arm_smmu_fake_add_pci_master(struct arm_smmu_fake *fake, const u32 *sids,
+			     unsigned int num_sids, unsigned int ssid_bits);
 struct iommu_domain *
 arm_smmu_fake_alloc_domain(struct arm_smmu_fake_master *fm, u32 flags);
 void arm_smmu_fake_own_domain(struct arm_smmu_fake_master *fm,
@@ -66,5 +108,24 @@ int arm_smmu_fake_set_pasid(struct arm_smmu_fake_master *fm,
 
 int arm_smmu_fake_slab_start(struct kunit *test, unsigned int fail_nth);
 bool arm_smmu_fake_slab_stop(struct kunit *test, int *balance);
+
+#ifdef CONFIG_PCI_PASID
+struct device *arm_smmu_fake_pci_alloc(struct arm_smmu_fake *fake, u32 sid,
+				       unsigned int ssid_bits);
+u16 arm_smmu_fake_ats_ctrl(struct arm_smmu_fake_master *fm);
+#else
+static inline struct device *
+arm_smmu_fake_pci_alloc(struct arm_smmu_fake *fake, u32 sid,
+			unsigned int ssid_bits)
+{
+	kunit_skip(fake->test, "needs CONFIG_PCI_PASID");
+	return NULL;
+}
+
+static inline u16 arm_smmu_fake_ats_ctrl(struct arm_smmu_fake_master *fm)
+{
+	return 0;
+}
+#endif /* CONFIG_PCI_PASID */
 
 #endif /* _ARM_SMMU_V3_FAKE_H */

@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Test nested translation of the arm-smmu-v3 driver as a VMM uses it. This
- * program is the guest too: it writes stage-1 tables, stream table entries and
- * commands, and checks where the DMA of a device bound to vfio-pci goes.
+ * Test nested translation of the arm-smmu-v3 driver as a VMM uses it, with one
+ * device and with several that share domains. This program is the guest too: it
+ * writes stage-1 tables, stream table entries and commands, and checks where the
+ * DMA of devices bound to vfio-pci goes.
  */
 #include <errno.h>
+#include <fcntl.h>
+#include <glob.h>
+#include <libgen.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +19,7 @@
 
 #include <linux/align.h>
 #include <linux/iommufd.h>
+#include <linux/limits.h>
 #include <linux/sizes.h>
 #include <linux/vfio.h>
 
@@ -25,7 +30,19 @@
 #include "arm_smmu_v3_s1.h"
 #include "nvme_dma.h"
 
-static const char *device_bdf;
+/* The devices given. Tests of a single one take the first. */
+#define MAX_DEVICES	16
+
+static struct test_device {
+	const char *bdf;
+	char smmu[NAME_MAX + 1];
+	char group[NAME_MAX + 1];
+	u32 type;
+	u8 max_pasid_log2;
+	struct iommu_hw_info_arm_smmuv3 info;
+} devices[MAX_DEVICES];
+
+static int num_devices;
 
 /*
  * An IOMMU may drop a cached translation at any time. Only one that is known to
@@ -58,7 +75,12 @@ static bool expect_stale;
 #define CFGI_SID(_op, _sid)	((_op) | (u64)(_sid) << 32)
 #define VSID			0x12345
 
+/*
+ * A device and what it does DMA with. Those of one test share the iommufd, the
+ * IOAS, the pages and the window of the first.
+ */
 struct smmu_test {
+	const struct test_device *test_device;
 	struct iommu *iommu;
 	struct vfio_pci_device *device;
 	struct iova_allocator *iovas;
@@ -72,8 +94,12 @@ struct smmu_test {
 	u64 ipa_b;
 	/* Maps one host page, not always the same */
 	struct dma_region window;
+	/* Where the device, as it is attached now, reaches the window; 0: nowhere */
+	u64 window_at;
+	/* 0 until there is one */
 	u32 parent_id;
 	u32 viommu_id;
+	u32 vdevice_id;
 	u32 s1_id;
 	int veventq_fd;
 	struct s1_table s1;
@@ -306,54 +332,81 @@ static enum hit dma(struct smmu_test *t, u64 iova)
 }
 
 /* The open functions return NULL, or the reason to skip the test. */
-static const char *open_device(struct smmu_test *t)
+static const char *open_devices(struct smmu_test *t, unsigned int num)
 {
-	struct iommu_hw_info cmd = { .size = sizeof(cmd) };
 	static char reason[64];
+	unsigned int i;
 
-	t->iommu = iommu_init(MODE_IOMMUFD);
-	t->device = vfio_pci_device_init(device_bdf, t->iommu);
+	for (i = 0; i < num; i++) {
+		u32 type = t[i].test_device->type;
 
-	cmd.dev_id = t->device->dev_id;
-	cmd.data_uptr = (uintptr_t)&t->info;
-	cmd.data_len = sizeof(t->info);
-	VFIO_ASSERT_EQ(iommufd_cmd(t, IOMMU_GET_HW_INFO, &cmd), 0);
-	if (cmd.out_data_type != IOMMU_HW_INFO_TYPE_ARM_SMMUV3) {
+		if (type == IOMMU_HW_INFO_TYPE_ARM_SMMUV3)
+			continue;
 		snprintf(reason, sizeof(reason),
-			 "the IOMMU is of type %u, not an Arm SMMUv3",
-			 cmd.out_data_type);
+			 "the IOMMU is of type %u, not an Arm SMMUv3", type);
 		return reason;
 	}
 
-	/* A device may take address 0 for no queue */
+	t->iommu = iommu_init(MODE_IOMMUFD);
+	for (i = 0; i < num; i++)
+		t[i].device = vfio_pci_device_init(t[i].test_device->bdf,
+						   t->iommu);
 	t->iovas = iova_allocator_init(t->iommu);
-	t->region.size = REGION_SIZE;
-	do {
-		t->region.iova = iova_allocator_alloc(t->iovas, REGION_SIZE);
-	} while (!t->region.iova);
+
+	for (i = 0; i < num; i++) {
+		struct dma_region *region = &t[i].region;
+
+		/* A device may take address 0 for no queue */
+		region->size = REGION_SIZE;
+		do {
+			region->iova = iova_allocator_alloc(t->iovas, REGION_SIZE);
+		} while (!region->iova);
+
+		region->vaddr = mmap(NULL, REGION_SIZE, PROT_READ | PROT_WRITE,
+				     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+		VFIO_ASSERT_NE(region->vaddr, MAP_FAILED);
+		iommu_map(t->iommu, region);
+	}
+
 	t->window.size = getpagesize();
 	t->window.iova = iova_allocator_alloc(t->iovas, REGION_SIZE);
 	VFIO_ASSERT_LT(t->window.iova, S1_IOVA);
 
-	t->region.vaddr = mmap(NULL, REGION_SIZE, PROT_READ | PROT_WRITE,
-			       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	VFIO_ASSERT_NE(t->region.vaddr, MAP_FAILED);
-	iommu_map(t->iommu, &t->region);
-
-	t->page_a = t->region.vaddr + OFF_PAGE_A;
-	t->page_b = t->region.vaddr + OFF_PAGE_B;
-	t->ipa_a = t->region.iova + OFF_PAGE_A;
-	t->ipa_b = t->region.iova + OFF_PAGE_B;
+	for (i = 0; i < num; i++) {
+		t[i].iommu = t->iommu;
+		t[i].info = t[i].test_device->info;
+		t[i].page_a = t->region.vaddr + OFF_PAGE_A;
+		t[i].page_b = t->region.vaddr + OFF_PAGE_B;
+		t[i].ipa_a = t->region.iova + OFF_PAGE_A;
+		t[i].ipa_b = t->region.iova + OFF_PAGE_B;
+		t[i].window = t->window;
+		t[i].window_at = t->window.iova;
+	}
 	return NULL;
+}
+
+static void close_devices(struct smmu_test *t, unsigned int num)
+{
+	unsigned int i;
+
+	for (i = 0; i < num; i++) {
+		if (t[i].nvme.running)
+			nvme_dma_stop(&t[i].nvme);
+		vfio_pci_device_cleanup(t[i].device);
+	}
+	iova_allocator_cleanup(t->iovas);
+	iommu_cleanup(t->iommu);
+}
+
+static const char *open_device(struct smmu_test *t)
+{
+	t->test_device = &devices[0];
+	return open_devices(t, 1);
 }
 
 static void close_device(struct smmu_test *t)
 {
-	if (t->nvme.running)
-		nvme_dma_stop(&t->nvme);
-	iova_allocator_cleanup(t->iovas);
-	vfio_pci_device_cleanup(t->device);
-	iommu_cleanup(t->iommu);
+	close_devices(t, 1);
 }
 
 static const char *open_dma(struct smmu_test *t)
@@ -377,14 +430,27 @@ static const char *open_dma(struct smmu_test *t)
 	return NULL;
 }
 
-static const char *open_viommu(struct smmu_test *t)
+static const char *open_parent(struct smmu_test *t)
 {
-	int ret;
+	int ret = parent_alloc(t, &t->parent_id);
 
-	ret = parent_alloc(t, &t->parent_id);
 	if (ret == -EOPNOTSUPP)
 		return "the SMMU cannot nest";
 	VFIO_ASSERT_EQ(ret, 0);
+	return NULL;
+}
+
+/* A vSMMU, on a parent of its own unless @t has one */
+static const char *open_viommu(struct smmu_test *t)
+{
+	const char *reason;
+	int ret;
+
+	if (!t->parent_id) {
+		reason = open_parent(t);
+		if (reason)
+			return reason;
+	}
 
 	ret = viommu_alloc(t, IOMMU_VIOMMU_TYPE_ARM_SMMUV3, t->parent_id,
 			   &t->viommu_id);
@@ -415,7 +481,7 @@ static void fill_s1(struct smmu_test *t, struct s1_table *s1, u32 offset)
 	s1_map(s1, S1_IOVA, t->ipa_a, 0);
 }
 
-static const char *open_s1(struct smmu_test *t)
+static const char *open_s1(struct smmu_test *t, u16 asid)
 {
 	if (FIELD_GET(IDR0_TTF, t->info.idr[0]) < IDR0_TTF_AARCH64 ||
 	    !(t->info.idr[5] & IDR5_GRAN4K))
@@ -427,7 +493,7 @@ static const char *open_s1(struct smmu_test *t)
 
 	fill_s1(t, &t->s1, OFF_TABLES);
 	t->cd = t->region.vaddr + OFF_CD;
-	s1_make_cd(t->cd, &t->s1, ASID, t->info.idr[5]);
+	s1_make_cd(t->cd, &t->s1, asid, t->info.idr[5]);
 	VFIO_ASSERT_EQ(nested_alloc_s1(t, &t->s1_id), 0);
 	return NULL;
 }
@@ -512,24 +578,38 @@ TEST_F(smmu, hw_info)
 		ASSERT_EQ(IDR0_S1P | IDR0_S2P, idr0 & (IDR0_S1P | IDR0_S2P));
 }
 
-static void check_window(struct __test_metadata *_metadata, struct smmu_test *t)
+/* Where the DMA of each device to the window goes */
+static void check_hit(struct __test_metadata *_metadata, struct smmu_test *t,
+		      unsigned int num, enum hit hit)
 {
-	ASSERT_EQ(HIT_NONE, dma(t, t->window.iova));
+	unsigned int i;
+
+	for (i = 0; i < num; i++) {
+		if (!t[i].window_at)
+			continue;
+		ASSERT_EQ(hit, dma(&t[i], t[i].window_at))
+			TH_LOG("by device %s", t[i].test_device->bdf);
+	}
+}
+
+static void check_window(struct __test_metadata *_metadata, struct smmu_test *t,
+			 unsigned int num)
+{
+	check_hit(_metadata, t, num, HIT_NONE);
 
 	window_map(t, t->page_a);
-	ASSERT_EQ(HIT_A, dma(t, t->window.iova));
-	ASSERT_EQ(HIT_B, dma(t, t->ipa_b));
+	check_hit(_metadata, t, num, HIT_A);
 
 	window_unmap(t);
-	ASSERT_EQ(HIT_NONE, dma(t, t->window.iova));
+	check_hit(_metadata, t, num, HIT_NONE);
 
 	window_map(t, t->page_b);
-	ASSERT_EQ(HIT_B, dma(t, t->window.iova));
+	check_hit(_metadata, t, num, HIT_B);
 
 	/* Page B must leave the TLB even if no DMA sees the window unmapped */
 	window_unmap(t);
 	window_map(t, t->page_a);
-	ASSERT_EQ(HIT_A, dma(t, t->window.iova));
+	check_hit(_metadata, t, num, HIT_A);
 	window_unmap(t);
 }
 
@@ -539,7 +619,8 @@ TEST_F_TIMEOUT(smmu, ioas, 60)
 
 	if (reason)
 		SKIP(return, "%s", reason);
-	check_window(_metadata, &self->t);
+	check_window(_metadata, &self->t, 1);
+	ASSERT_EQ(HIT_B, dma(&self->t, self->t.ipa_b));
 }
 
 /* Stage 2 alone */
@@ -557,7 +638,8 @@ TEST_F_TIMEOUT(smmu, nest_parent, 60)
 		SKIP(return, "the SMMU cannot nest");
 	ASSERT_EQ(0, ret);
 	ASSERT_EQ(0, attach(t, hwpt_id));
-	check_window(_metadata, t);
+	check_window(_metadata, t, 1);
+	ASSERT_EQ(HIT_B, dma(t, t->ipa_b));
 	ASSERT_EQ(-EBUSY, destroy(t, hwpt_id));
 	ASSERT_EQ(0, attach(t, t->iommu->ioas_id));
 	ASSERT_EQ(0, destroy(t, hwpt_id));
@@ -618,6 +700,20 @@ TEST_F(viommu, objects)
 	ASSERT_EQ(-EBUSY, destroy(t, t->parent_id));
 	ASSERT_EQ(0, destroy(t, t->viommu_id));
 	ASSERT_EQ(0, destroy(t, t->parent_id));
+}
+
+/* More vSMMUs, one after the other, than there can be VMIDs */
+TEST_F_TIMEOUT(viommu, many, 300)
+{
+	unsigned int num = self->t.info.idr[0] & IDR0_VMID16 ? 1 << 16 : 1 << 8;
+	struct smmu_test *t = &self->t;
+	u32 id;
+
+	while (num--) {
+		ASSERT_EQ(0, viommu_alloc(t, IOMMU_VIOMMU_TYPE_ARM_SMMUV3,
+					  t->parent_id, &id));
+		ASSERT_EQ(0, destroy(t, id));
+	}
 }
 
 TEST_F(viommu, vste)
@@ -732,7 +828,7 @@ TEST_F_TIMEOUT(viommu, no_vdevice, 120)
 	const char *reason = open_dma(t);
 
 	if (!reason)
-		reason = open_s1(t);
+		reason = open_s1(t, ASID);
 	if (reason)
 		SKIP(return, "%s", reason);
 
@@ -795,7 +891,7 @@ static const char *open_nested(struct smmu_test *t, u32 vsid)
 	if (!reason)
 		reason = open_viommu(t);
 	if (!reason)
-		reason = open_s1(t);
+		reason = open_s1(t, ASID);
 	if (reason)
 		return reason;
 
@@ -1236,6 +1332,1227 @@ TEST_F(invalidate, stale_without)
 	ASSERT_EQ(HIT_B, dma(t, S1_IOVA));
 }
 
+/* Several devices, and what a test needs of them */
+#define MAX_TEST_DEVICES	4
+
+struct layout {
+	const char *what;
+	unsigned int num;
+	/* Devices behind one SMMU have the same number here */
+	u8 smmu[MAX_TEST_DEVICES];
+	/* Their SMMU has these IDR0_STAGES; 0: those of the first device given */
+	u32 stages[MAX_TEST_DEVICES];
+	/* The first two are in one group; no others ever are */
+	bool pair;
+};
+
+static bool device_fits(struct smmu_test *t, const struct layout *l,
+			unsigned int i, const struct test_device *td)
+{
+	const u32 *idr = td->info.idr, *first = devices[0].info.idr;
+	u32 stages = l->stages[i] ?: first[0] & IDR0_STAGES;
+	unsigned int j;
+
+	if (td->type != IOMMU_HW_INFO_TYPE_ARM_SMMUV3 ||
+	    (idr[0] & IDR0_STAGES) != stages)
+		return false;
+	/* But for the stages, they could share every domain */
+	if ((idr[0] ^ first[0]) & (IDR0_TTF | IDR0_COHACC | IDR0_HTTU) ||
+	    (idr[3] ^ first[3]) & IDR3_FWB || idr[5] != first[5])
+		return false;
+
+	for (j = 0; j < i; j++) {
+		const struct test_device *other = t[j].test_device;
+		bool one_smmu = l->smmu[i] == l->smmu[j];
+		bool one_group = l->pair && i == 1;
+
+		if (td == other ||
+		    !strcmp(td->smmu, other->smmu) != one_smmu ||
+		    !strcmp(td->group, other->group) != one_group)
+			return false;
+	}
+	return true;
+}
+
+/* Find devices for @l from the @i-th on */
+static bool find_devices(struct smmu_test *t, const struct layout *l,
+			 unsigned int i)
+{
+	int d;
+
+	if (i == l->num)
+		return true;
+	for (d = 0; d < num_devices; d++) {
+		if (!device_fits(t, l, i, &devices[d]))
+			continue;
+		t[i].test_device = &devices[d];
+		if (find_devices(t, l, i + 1))
+			return true;
+	}
+	return false;
+}
+
+/* The devices of @l, attached to one IOAS */
+static const char *open_layout(struct smmu_test *t, const struct layout *l)
+{
+	const char *reason;
+	unsigned int i;
+
+	if (!find_devices(t, l, 0))
+		return l->what;
+	reason = open_devices(t, l->num);
+	for (i = 0; !reason && i < l->num; i++)
+		reason = open_dma(&t[i]);
+	return reason;
+}
+
+/* @t gets a vSMMU on the parent @parent_id, and has it with @sharer if given */
+static const char *open_guest(struct smmu_test *t, u32 parent_id,
+			      const struct smmu_test *sharer, u32 vsid, u16 asid)
+{
+	const char *reason = NULL;
+
+	t->parent_id = parent_id;
+	if (sharer)
+		t->viommu_id = sharer->viommu_id;
+	else
+		reason = open_viommu(t);
+	if (!reason)
+		reason = open_s1(t, asid);
+	if (reason)
+		return reason;
+
+	VFIO_ASSERT_EQ(vdevice_alloc(t, vsid, &t->vdevice_id), 0);
+	s1_map(&t->s1, S1_IOVA_2, t->window.iova, 0);
+	return NULL;
+}
+
+static void attach_at(struct __test_metadata *_metadata, struct smmu_test *t,
+		      u32 pt_id, u64 window_at)
+{
+	ASSERT_EQ(0, attach(t, pt_id))
+		TH_LOG("device %s, SMMU %s", t->test_device->bdf,
+		       t->test_device->smmu);
+	t->window_at = window_at;
+}
+
+static const struct layout one_smmu = {
+	.what = "no two devices behind one SMMU",
+	.num = 2,
+};
+
+static const struct layout two_smmus = {
+	.what = "no devices behind two SMMUs with the same features",
+	.num = 2,
+	.smmu = { 0, 1 },
+};
+
+static const struct layout three_smmus = {
+	.what = "no devices behind three SMMUs with the same features",
+	.num = 3,
+	.smmu = { 0, 1, 2 },
+};
+
+static const struct layout two_by_two = {
+	.what = "no two devices behind each of two SMMUs with the same features",
+	.num = 4,
+	.smmu = { 0, 0, 1, 1 },
+};
+
+static const struct layout one_group = {
+	.what = "no group of two devices, and one behind another SMMU",
+	.num = 3,
+	.smmu = { 0, 0, 1 },
+	.pair = true,
+};
+
+/* Devices that share the domains of one IOAS */
+FIXTURE(share)
+{
+	struct smmu_test t[MAX_TEST_DEVICES];
+	unsigned int num;
+};
+
+FIXTURE_VARIANT(share)
+{
+	const struct layout *layout;
+};
+
+FIXTURE_VARIANT_ADD(share, one_smmu)
+{
+	.layout = &one_smmu,
+};
+
+FIXTURE_VARIANT_ADD(share, two_smmus)
+{
+	.layout = &two_smmus,
+};
+
+FIXTURE_VARIANT_ADD(share, three_smmus)
+{
+	.layout = &three_smmus,
+};
+
+FIXTURE_VARIANT_ADD(share, two_by_two)
+{
+	.layout = &two_by_two,
+};
+
+FIXTURE_SETUP(share)
+{
+	const char *reason = open_layout(self->t, variant->layout);
+
+	if (reason)
+		SKIP(return, "%s", reason);
+	self->num = variant->layout->num;
+}
+
+FIXTURE_TEARDOWN(share)
+{
+	close_devices(self->t, self->num);
+}
+
+/* iommufd makes as many domains for the IOAS as it must */
+TEST_F_TIMEOUT(share, ioas, 60)
+{
+	check_window(_metadata, self->t, self->num);
+}
+
+static void check_shared(struct __test_metadata *_metadata, struct smmu_test *t,
+			 unsigned int num, u32 hwpt_id)
+{
+	u32 ioas_id = t->iommu->ioas_id;
+	unsigned int i;
+
+	for (i = 0; i < num; i++) {
+		attach_at(_metadata, &t[i], hwpt_id, t->window.iova);
+		check_window(_metadata, t, num);
+	}
+	ASSERT_EQ(-EBUSY, destroy(t, hwpt_id));
+
+	/* Each one away and back, while the others stay */
+	for (i = 0; i < num; i++) {
+		ASSERT_EQ(0, detach(&t[i]));
+		ASSERT_EQ(HIT_NONE, dma(&t[i], t->ipa_a));
+		t[i].window_at = 0;
+		check_window(_metadata, t, num);
+		attach_at(_metadata, &t[i], hwpt_id, t->window.iova);
+		check_window(_metadata, t, num);
+	}
+
+	for (i = 0; i < num; i++) {
+		attach_at(_metadata, &t[i], ioas_id, t->window.iova);
+		check_window(_metadata, t, num);
+	}
+	ASSERT_EQ(0, destroy(t, hwpt_id));
+	check_window(_metadata, t, num);
+}
+
+/* Stage 1, if there is one */
+TEST_F_TIMEOUT(share, hwpt, 120)
+{
+	struct smmu_test *t = self->t;
+	u32 hwpt_id;
+
+	ASSERT_EQ(0, hwpt_alloc(t, t->iommu->ioas_id, 0, NULL, &hwpt_id));
+	check_shared(_metadata, t, self->num, hwpt_id);
+}
+
+TEST_F_TIMEOUT(share, nest_parent, 120)
+{
+	struct smmu_test *t = self->t;
+	const char *reason = open_parent(t);
+
+	if (reason)
+		SKIP(return, "%s", reason);
+	check_shared(_metadata, t, self->num, t->parent_id);
+}
+
+/*
+ * A second IOAS with the same memory, and with a window of its own at the same
+ * address. @second allocates and maps in it; DMA is done with @t.
+ */
+static void open_second_ioas(const struct smmu_test *t, unsigned int num,
+			     struct smmu_test *second, struct iommu *iommu)
+{
+	struct iommu_ioas_alloc cmd = { .size = sizeof(cmd) };
+	unsigned int i;
+
+	ioctl_assert(t->iommu->iommufd, IOMMU_IOAS_ALLOC, &cmd);
+	*iommu = *t->iommu;
+	iommu->ioas_id = cmd.out_ioas_id;
+	INIT_LIST_HEAD(&iommu->dma_regions);
+	for (i = 0; i < num; i++) {
+		second[i] = t[i];
+		second[i].iommu = iommu;
+		iommu_map(iommu, &second[i].region);
+	}
+}
+
+/*
+ * Each device goes from one IOAS to the other and back with each choice of where
+ * the others are. @pt has for each device what to attach in either IOAS.
+ */
+static void check_moves(struct __test_metadata *_metadata, struct smmu_test *t,
+			struct smmu_test *second, unsigned int num,
+			u32 pt[][2])
+{
+	unsigned int round, i;
+
+	for (round = 0; round <= 1 << num; round++) {
+		/* Gray code: one device moves. The last is in the second first. */
+		u32 in_second = round ^ round >> 1 ^ 1 << (num - 1);
+		/* Nothing that a device has cached before stays right */
+		bool swap = round & 1;
+
+		window_map(t, swap ? t->page_b : t->page_a);
+		window_map(second, swap ? t->page_a : t->page_b);
+		for (i = 0; i < num; i++) {
+			bool b = in_second >> i & 1;
+
+			ASSERT_EQ(0, attach(&t[i], pt[i][b]));
+			ASSERT_EQ(b != swap ? HIT_B : HIT_A,
+				  dma(&t[i], t->window.iova))
+				TH_LOG("round %u, device %u", round, i);
+		}
+		window_unmap(t);
+		window_unmap(second);
+	}
+}
+
+TEST_F_TIMEOUT(share, move, 120)
+{
+	struct smmu_test second[MAX_TEST_DEVICES], *t = self->t;
+	/* What is made for another SMMU */
+	struct smmu_test *last = &second[self->num - 1];
+	u32 hwpts[MAX_TEST_DEVICES][2], parents[MAX_TEST_DEVICES][2];
+	struct iommu iommu;
+	unsigned int i;
+
+	open_second_ioas(t, self->num, second, &iommu);
+	ASSERT_EQ(0, hwpt_alloc(t, t->iommu->ioas_id, 0, NULL, &hwpts[0][0]));
+	ASSERT_EQ(0, hwpt_alloc(last, iommu.ioas_id, 0, NULL, &hwpts[0][1]));
+	for (i = 1; i < self->num; i++)
+		memcpy(hwpts[i], hwpts[0], sizeof(hwpts[0]));
+	check_moves(_metadata, t, second, self->num, hwpts);
+
+	if (open_parent(t))
+		return;
+	ASSERT_EQ(0, parent_alloc(last, &second->parent_id));
+	for (i = 0; i < self->num; i++) {
+		parents[i][0] = t->parent_id;
+		parents[i][1] = second->parent_id;
+	}
+	check_moves(_metadata, t, second, self->num, parents);
+
+	/* From stage 1 to stage 2 */
+	for (i = 0; i < self->num; i++)
+		parents[i][0] = hwpts[i][0];
+	check_moves(_metadata, t, second, self->num, parents);
+}
+
+/* A group has one domain at a time, whatever SMMU else has it */
+FIXTURE(group)
+{
+	struct smmu_test t[MAX_TEST_DEVICES];
+};
+
+FIXTURE_SETUP(group)
+{
+	const char *reason = open_layout(self->t, &one_group);
+
+	if (reason)
+		SKIP(return, "%s", reason);
+}
+
+FIXTURE_TEARDOWN(group)
+{
+	close_devices(self->t, one_group.num);
+}
+
+TEST_F_TIMEOUT(group, hwpt, 60)
+{
+	struct smmu_test *t = self->t;
+	u32 hwpt_id;
+	int i;
+
+	ASSERT_EQ(0, hwpt_alloc(t, t->iommu->ioas_id, 0, NULL, &hwpt_id));
+	attach_at(_metadata, &t[2], hwpt_id, t->window.iova);
+
+	/* Either device of the group takes the other one along */
+	for (i = 0; i < 2; i++) {
+		attach_at(_metadata, &t[i], hwpt_id, t->window.iova);
+		check_window(_metadata, t, one_group.num);
+		attach_at(_metadata, &t[!i], t->iommu->ioas_id, t->window.iova);
+		check_window(_metadata, t, one_group.num);
+	}
+
+	/* One of them is enough to keep the group there */
+	ASSERT_EQ(0, detach(&t[0]));
+	ASSERT_EQ(-EINVAL, attach(&t[0], hwpt_id));
+	ASSERT_EQ(0, detach(&t[1]));
+	ASSERT_EQ(0, attach(&t[0], hwpt_id));
+	check_window(_metadata, t, one_group.num);
+	ASSERT_EQ(0, attach(&t[1], hwpt_id));
+	check_window(_metadata, t, one_group.num);
+	ASSERT_EQ(0, detach(&t[2]));
+	t[2].window_at = 0;
+	check_window(_metadata, t, one_group.num);
+}
+
+/* Nested domains over one parent, of guests that need not know each other */
+FIXTURE(nests)
+{
+	struct smmu_test t[MAX_TEST_DEVICES];
+	unsigned int num;
+};
+
+FIXTURE_VARIANT(nests)
+{
+	const struct layout *layout;
+	/* Devices of one vSMMU have the same number */
+	u8 vsmmu[MAX_TEST_DEVICES];
+};
+
+FIXTURE_VARIANT_ADD(nests, one_vsmmu)
+{
+	.layout = &one_smmu,
+};
+
+FIXTURE_VARIANT_ADD(nests, one_smmu)
+{
+	.layout = &one_smmu,
+	.vsmmu = { 0, 1 },
+};
+
+FIXTURE_VARIANT_ADD(nests, two_smmus)
+{
+	.layout = &two_smmus,
+	.vsmmu = { 0, 1 },
+};
+
+FIXTURE_VARIANT_ADD(nests, three_smmus)
+{
+	.layout = &three_smmus,
+	.vsmmu = { 0, 1, 2 },
+};
+
+FIXTURE_VARIANT_ADD(nests, two_by_two)
+{
+	.layout = &two_by_two,
+	.vsmmu = { 0, 0, 1, 1 },
+};
+
+FIXTURE_SETUP(nests)
+{
+	const char *reason = open_layout(self->t, variant->layout);
+	struct smmu_test *t = self->t;
+	unsigned int i, j;
+
+	self->num = variant->layout->num;
+	if (!reason)
+		reason = open_parent(t);
+	for (i = 0; !reason && i < self->num; i++) {
+		for (j = 0; variant->vsmmu[j] != variant->vsmmu[i]; j++)
+			;
+		reason = open_guest(&t[i], t->parent_id, j < i ? &t[j] : NULL,
+				    VSID + i, ASID + i);
+	}
+	if (reason)
+		SKIP(return, "%s", reason);
+
+	for (i = 0; i < self->num; i++)
+		attach_at(_metadata, &t[i], t[i].s1_id, S1_IOVA_2);
+}
+
+FIXTURE_TEARDOWN(nests)
+{
+	close_devices(self->t, self->num);
+}
+
+TEST_F_TIMEOUT(nests, stage2_unmap, 60)
+{
+	check_window(_metadata, self->t, self->num);
+}
+
+/* Each choice of who is attached to the parent itself */
+TEST_F_TIMEOUT(nests, beside_naked, 240)
+{
+	struct smmu_test *t = self->t;
+	unsigned int round, i;
+
+	for (round = 0; round <= 1 << self->num; round++) {
+		u32 naked = round ^ round >> 1;
+
+		for (i = 0; i < self->num; i++) {
+			if (naked >> i & 1)
+				attach_at(_metadata, &t[i], t->parent_id,
+					  t->window.iova);
+			else
+				attach_at(_metadata, &t[i], t[i].s1_id,
+					  S1_IOVA_2);
+		}
+		check_window(_metadata, t, self->num);
+	}
+}
+
+/* A device goes away as it is, and comes back */
+TEST_F_TIMEOUT(nests, close, 120)
+{
+	struct smmu_test *t = self->t;
+	unsigned int i;
+
+	for (i = 0; i < self->num; i++) {
+		ASSERT_EQ(HIT_A, dma(&t[i], S1_IOVA));
+		nvme_dma_stop(&t[i].nvme);
+		vfio_pci_device_cleanup(t[i].device);
+		t[i].window_at = 0;
+		check_window(_metadata, t, self->num);
+		ASSERT_EQ(-EBUSY, destroy(t, t->parent_id));
+
+		t[i].device = vfio_pci_device_init(t[i].test_device->bdf,
+						   t->iommu);
+		ASSERT_EQ(NULL, open_dma(&t[i]));
+		/* The vDEVICE has gone with the device */
+		ASSERT_EQ(0, vdevice_alloc(&t[i], VSID + i, &t[i].vdevice_id));
+		attach_at(_metadata, &t[i], t[i].s1_id, S1_IOVA_2);
+		check_window(_metadata, t, self->num);
+	}
+}
+
+/* From a vSMMU on one parent to one on another; bypass needs no vDEVICE */
+TEST_F_TIMEOUT(nests, move, 120)
+{
+	struct smmu_test second[MAX_TEST_DEVICES], *t = self->t;
+	u32 bypass[MAX_TEST_DEVICES][2];
+	struct iommu iommu;
+	unsigned int i, j;
+
+	open_second_ioas(t, self->num, second, &iommu);
+	second->parent_id = 0;
+	ASSERT_EQ(NULL, open_parent(second));
+	for (i = 0; i < self->num; i++) {
+		for (j = 0; variant->vsmmu[j] != variant->vsmmu[i]; j++)
+			;
+		second[i].parent_id = second->parent_id;
+		if (j < i)
+			second[i].viommu_id = second[j].viommu_id;
+		else
+			ASSERT_EQ(NULL, open_viommu(&second[i]));
+		ASSERT_EQ(0, nested_alloc_cfg(&t[i], STE_0_CFG_BYPASS,
+					      &bypass[i][0]));
+		ASSERT_EQ(0, nested_alloc_cfg(&second[i], STE_0_CFG_BYPASS,
+					      &bypass[i][1]));
+	}
+	check_moves(_metadata, t, second, self->num, bypass);
+
+	/* From nested bypass on one parent to the other parent itself */
+	for (i = 0; i < self->num; i++)
+		bypass[i][1] = second->parent_id;
+	check_moves(_metadata, t, second, self->num, bypass);
+}
+
+/*
+ * Two guests that use the same ASID and the same addresses for different pages:
+ * the first device's translations are of page A, the second's of page B.
+ */
+FIXTURE(guests)
+{
+	struct smmu_test t[2];
+};
+
+FIXTURE_VARIANT(guests)
+{
+	const struct layout *layout;
+};
+
+FIXTURE_VARIANT_ADD(guests, one_smmu)
+{
+	.layout = &one_smmu,
+};
+
+FIXTURE_VARIANT_ADD(guests, two_smmus)
+{
+	.layout = &two_smmus,
+};
+
+static const char *open_guests(struct smmu_test *t, const struct layout *l)
+{
+	const char *reason = open_layout(t, l);
+	int i;
+
+	if (!reason)
+		reason = open_parent(t);
+	for (i = 0; !reason && i < 2; i++)
+		reason = open_guest(&t[i], t->parent_id, NULL, VSID, ASID);
+	return reason;
+}
+
+FIXTURE_SETUP(guests)
+{
+	const char *reason = open_guests(self->t, variant->layout);
+	struct smmu_test *t = self->t;
+
+	if (reason)
+		SKIP(return, "%s", reason);
+
+	s1_map(&t[1].s1, S1_IOVA, t->ipa_b, 0);
+	attach_at(_metadata, &t[0], t[0].s1_id, S1_IOVA_2);
+	attach_at(_metadata, &t[1], t[1].s1_id, S1_IOVA_2);
+}
+
+FIXTURE_TEARDOWN(guests)
+{
+	close_devices(self->t, 2);
+}
+
+TEST_F(guests, same_asid)
+{
+	struct smmu_test *t = self->t;
+	int i;
+
+	for (i = 0; i < 2; i++) {
+		ASSERT_EQ(HIT_A, dma(&t[0], S1_IOVA));
+		ASSERT_EQ(HIT_B, dma(&t[1], S1_IOVA));
+	}
+	check_window(_metadata, t, 2);
+}
+
+/* What one guest invalidates is invalid for itself and for nobody else */
+TEST_F(guests, invalidate)
+{
+	struct smmu_test *t = self->t;
+
+	ASSERT_EQ(HIT_A, dma(&t[0], S1_IOVA));
+	ASSERT_EQ(HIT_B, dma(&t[1], S1_IOVA));
+	s1_map(&t[0].s1, S1_IOVA, t->ipa_b, 0);
+	s1_map(&t[1].s1, S1_IOVA, t->ipa_a, 0);
+
+	ASSERT_EQ(0, invalidate_one(&t[1], CMD_TLBI_NH_ALL, 0));
+	ASSERT_EQ(HIT_A, dma(&t[1], S1_IOVA));
+	if (expect_stale)
+		ASSERT_EQ(HIT_A, dma(&t[0], S1_IOVA));
+	ASSERT_EQ(0, invalidate_one(&t[0], CMD_TLBI_NH_ALL, 0));
+	ASSERT_EQ(HIT_B, dma(&t[0], S1_IOVA));
+}
+
+/*
+ * Everything is undone in every order that the objects' references allow. DMA of
+ * the device that is still there goes on.
+ */
+enum { LEAVE, DESTROY_VDEVICE, DESTROY_S1, DESTROY_VSMMU, NUM_STEPS };
+
+#define STEP(_device, _step)	((_device) * NUM_STEPS + (_step))
+#define STEP_PARENT		STEP(2, 0)
+
+struct teardown {
+	struct smmu_test t[2];
+	unsigned int num;
+	u8 order[STEP_PARENT + 1];
+};
+
+FIXTURE(teardown)
+{
+	struct teardown d;
+};
+
+FIXTURE_VARIANT(teardown)
+{
+	const struct layout *layout;
+};
+
+FIXTURE_VARIANT_ADD(teardown, one_smmu)
+{
+	.layout = &one_smmu,
+};
+
+FIXTURE_VARIANT_ADD(teardown, two_smmus)
+{
+	.layout = &two_smmus,
+};
+
+FIXTURE_SETUP(teardown)
+{
+	const char *reason = open_guests(self->d.t, variant->layout);
+
+	if (reason)
+		SKIP(return, "%s", reason);
+}
+
+FIXTURE_TEARDOWN(teardown)
+{
+	close_devices(self->d.t, 2);
+}
+
+static int undo(struct smmu_test *t, u8 step, bool replace)
+{
+	struct smmu_test *dev = &t[step / NUM_STEPS];
+
+	if (step == STEP_PARENT)
+		return destroy(t, t->parent_id);
+
+	switch (step % NUM_STEPS) {
+	case LEAVE:
+		return replace ? attach(dev, t->iommu->ioas_id) : detach(dev);
+	case DESTROY_VDEVICE:
+		return destroy(t, dev->vdevice_id);
+	case DESTROY_S1:
+		return destroy(t, dev->s1_id);
+	default:
+		return destroy(t, dev->viommu_id);
+	}
+}
+
+static void teardown_in_order(struct __test_metadata *_metadata,
+			      struct teardown *d)
+{
+	/* A tag that is used again must not bring the old page back */
+	enum hit hit = d->num++ & 1 ? HIT_B : HIT_A;
+	struct smmu_test *t = d->t;
+	u32 done = 0;
+	int i, dev;
+
+	for (dev = 0; dev < 2; dev++) {
+		s1_map(&t[dev].s1, S1_IOVA,
+		       hit == HIT_A ? t->ipa_a : t->ipa_b, 0);
+		ASSERT_EQ(0, attach(&t[dev], t[dev].s1_id));
+	}
+
+	for (i = 0; i <= STEP_PARENT; i++) {
+		for (dev = 0; dev < 2; dev++) {
+			if (done & BIT(STEP(dev, LEAVE)))
+				continue;
+			ASSERT_EQ(hit, dma(&t[dev], S1_IOVA))
+				TH_LOG("order %u, step %d, device %d",
+				       d->num, i, dev);
+		}
+		if (i < STEP_PARENT)
+			ASSERT_EQ(-EBUSY, destroy(t, t->parent_id));
+
+		dev = d->order[i] / NUM_STEPS;
+		ASSERT_EQ(0, undo(t, d->order[i], (d->num >> 1 ^ dev) & 1))
+			TH_LOG("order %u, step %d", d->num, i);
+		done |= BIT(d->order[i]);
+	}
+
+	ASSERT_EQ(NULL, open_parent(t));
+	for (dev = 0; dev < 2; dev++) {
+		ASSERT_EQ(0, attach(&t[dev], t->iommu->ioas_id));
+		ASSERT_EQ(HIT_A, dma(&t[dev], t->ipa_a));
+		ASSERT_EQ(NULL, open_guest(&t[dev], t->parent_id, NULL, VSID, ASID));
+	}
+}
+
+static void each_order(struct __test_metadata *_metadata, struct teardown *d,
+		       unsigned int num, u32 done)
+{
+	static const u32 first[STEP_PARENT + 1] = {
+		[STEP(0, DESTROY_S1)] = BIT(STEP(0, LEAVE)),
+		[STEP(1, DESTROY_S1)] = BIT(STEP(1, LEAVE)),
+		[STEP(0, DESTROY_VSMMU)] = BIT(STEP(0, DESTROY_S1)) |
+					   BIT(STEP(0, DESTROY_VDEVICE)),
+		[STEP(1, DESTROY_VSMMU)] = BIT(STEP(1, DESTROY_S1)) |
+					   BIT(STEP(1, DESTROY_VDEVICE)),
+		[STEP_PARENT] = BIT(STEP(0, DESTROY_VSMMU)) |
+				BIT(STEP(1, DESTROY_VSMMU)),
+	};
+	u8 step;
+
+	if (num > STEP_PARENT) {
+		teardown_in_order(_metadata, d);
+		return;
+	}
+
+	for (step = 0; step <= STEP_PARENT; step++) {
+		if (done & BIT(step) || first[step] & ~done)
+			continue;
+		d->order[num] = step;
+		each_order(_metadata, d, num + 1, done | BIT(step));
+	}
+}
+
+TEST_F_TIMEOUT(teardown, each_order, 300)
+{
+	each_order(_metadata, &self->d, 0, 0);
+	/* The vDEVICE before, between and after the other two, times C(8, 4) */
+	ASSERT_EQ(3 * 3 * 70, self->d.num);
+}
+
+/* SMMUs with different stages */
+FIXTURE(unlike)
+{
+	struct smmu_test t[2];
+};
+
+FIXTURE_VARIANT(unlike)
+{
+	struct layout layout;
+};
+
+FIXTURE_VARIANT_ADD(unlike, both_and_s1)
+{
+	.layout = {
+		.what = "no devices behind an SMMU with both stages and one with stage 1",
+		.num = 2,
+		.smmu = { 0, 1 },
+		.stages = { IDR0_STAGES, IDR0_S1P },
+	},
+};
+
+FIXTURE_VARIANT_ADD(unlike, both_and_s2)
+{
+	.layout = {
+		.what = "no devices behind an SMMU with both stages and one with stage 2",
+		.num = 2,
+		.smmu = { 0, 1 },
+		.stages = { IDR0_STAGES, IDR0_S2P },
+	},
+};
+
+FIXTURE_VARIANT_ADD(unlike, s1_and_s2)
+{
+	.layout = {
+		.what = "no devices behind an SMMU with stage 1 and one with stage 2",
+		.num = 2,
+		.smmu = { 0, 1 },
+		.stages = { IDR0_S1P, IDR0_S2P },
+	},
+};
+
+FIXTURE_SETUP(unlike)
+{
+	const char *reason = open_layout(self->t, &variant->layout);
+
+	if (reason)
+		SKIP(return, "%s", reason);
+}
+
+FIXTURE_TEARDOWN(unlike)
+{
+	close_devices(self->t, 2);
+}
+
+/*
+ * Attach device @dev to @hwpt_id of the other one, from the IOAS, a domain of its
+ * own and nothing. If its SMMU lacks the @stage, it stays where it was.
+ */
+static void check_unlike(struct __test_metadata *_metadata, struct smmu_test *t,
+			 int dev, u32 hwpt_id, u32 stage)
+{
+	int expected = t[dev].info.idr[0] & stage ? 0 : -EINVAL;
+	u32 own_id;
+
+	check_window(_metadata, t, 2);
+	ASSERT_EQ(expected, attach(&t[dev], hwpt_id));
+	check_window(_metadata, t, 2);
+
+	ASSERT_EQ(0, hwpt_alloc(&t[dev], t->iommu->ioas_id, 0, NULL, &own_id));
+	ASSERT_EQ(0, attach(&t[dev], own_id));
+	check_window(_metadata, t, 2);
+	ASSERT_EQ(expected, attach(&t[dev], hwpt_id));
+	check_window(_metadata, t, 2);
+	ASSERT_EQ(expected ? -EBUSY : 0, destroy(t, own_id));
+
+	ASSERT_EQ(0, detach(&t[dev]));
+	ASSERT_EQ(expected, attach(&t[dev], hwpt_id));
+	t[dev].window_at = expected ? 0 : t->window.iova;
+	check_window(_metadata, t, 2);
+	ASSERT_EQ(expected ? HIT_NONE : HIT_A, dma(&t[dev], t->ipa_a));
+
+	attach_at(_metadata, &t[dev], t->iommu->ioas_id, t->window.iova);
+	check_window(_metadata, t, 2);
+}
+
+TEST_F_TIMEOUT(unlike, hwpt, 120)
+{
+	struct smmu_test *t = self->t;
+	u32 hwpt_id;
+	int dev;
+
+	for (dev = 0; dev < 2; dev++) {
+		u32 s1 = t[dev].info.idr[0] & IDR0_S1P;
+
+		ASSERT_EQ(0, hwpt_alloc(&t[dev], t->iommu->ioas_id, 0, NULL,
+					&hwpt_id));
+		ASSERT_EQ(0, attach(&t[dev], hwpt_id));
+		check_unlike(_metadata, t, !dev, hwpt_id, s1 ?: IDR0_S2P);
+		ASSERT_EQ(0, attach(&t[dev], t->iommu->ioas_id));
+		ASSERT_EQ(0, destroy(t, hwpt_id));
+	}
+}
+
+TEST_F_TIMEOUT(unlike, nest_parent, 120)
+{
+	struct smmu_test *t = self->t;
+	const char *reason;
+	u32 id;
+
+	/* Only the first can nest, if any */
+	ASSERT_EQ(-EOPNOTSUPP, parent_alloc(&t[1], &id));
+	if (!(t->info.idr[0] & IDR0_S2P)) {
+		ASSERT_EQ(-EOPNOTSUPP, parent_alloc(&t[0], &id));
+		return;
+	}
+
+	reason = open_parent(t);
+	if (!reason)
+		reason = open_guest(t, t->parent_id, NULL, VSID, ASID);
+	if (reason)
+		SKIP(return, "%s", reason);
+	ASSERT_EQ(-EOPNOTSUPP, viommu_alloc(&t[1], IOMMU_VIOMMU_TYPE_ARM_SMMUV3,
+					    t->parent_id, &id));
+
+	attach_at(_metadata, &t[0], t->parent_id, t->window.iova);
+	check_unlike(_metadata, t, 1, t->parent_id, IDR0_S2P);
+	attach_at(_metadata, &t[0], t->s1_id, S1_IOVA_2);
+	check_unlike(_metadata, t, 1, t->parent_id, IDR0_S2P);
+}
+
+/*
+ * Let each allocation of each ioctl fail in turn. When the ioctl fails, nothing
+ * has changed; when it succeeds in spite of it, everything has.
+ *
+ * The second device is attached, replaced and detached, the first is a witness.
+ */
+enum place {
+	AT_IOAS,
+	AT_HWPT,
+	AT_PARENT,
+	AT_BYPASS,
+	AT_S1,
+	DETACHED,
+	NUM_PLACES,
+};
+
+struct fail_nth {
+	struct smmu_test t[2];
+	/* The IOAS and the HWPT are of the second IOAS, with page B */
+	struct smmu_test second[2];
+	struct iommu second_iommu;
+	u32 pt[2][NUM_PLACES];
+	enum place at[2];
+	int fd;
+	unsigned int failed;
+};
+
+FIXTURE(fail_nth)
+{
+	struct fail_nth f;
+};
+
+FIXTURE_VARIANT(fail_nth)
+{
+	const struct layout *layout;
+};
+
+FIXTURE_VARIANT_ADD(fail_nth, one_smmu)
+{
+	.layout = &one_smmu,
+};
+
+FIXTURE_VARIANT_ADD(fail_nth, two_smmus)
+{
+	.layout = &two_smmus,
+};
+
+static int write_files(const char *pattern, const char *value)
+{
+	size_t i, num = 0;
+	glob_t files;
+
+	if (glob(pattern, 0, NULL, &files))
+		return 0;
+	for (i = 0; i < files.gl_pathc; i++) {
+		int fd = open(files.gl_pathv[i], O_WRONLY);
+
+		if (fd < 0)
+			continue;
+		if (write(fd, value, strlen(value)) > 0)
+			num++;
+		close(fd);
+	}
+	globfree(&files);
+	return num;
+}
+
+/* Nothing of this matters to a task that does not ask for failures */
+static const char *open_fail_nth(int *fd)
+{
+	*fd = open("/proc/thread-self/fail-nth", O_RDWR);
+	if (*fd < 0 ||
+	    !write_files("/sys/kernel/debug/failslab/ignore-gfp-wait", "N"))
+		return "no fault injection in the kernel, or no debugfs";
+	write_files("/sys/kernel/debug/fail_page_alloc/ignore-gfp-*", "N");
+	write_files("/sys/kernel/debug/fail_page_alloc/min-order", "0");
+	write_files("/sys/kernel/debug/fail*/verbose", "0");
+	return NULL;
+}
+
+FIXTURE_SETUP(fail_nth)
+{
+	struct fail_nth *f = &self->f;
+	const char *reason = open_fail_nth(&f->fd);
+	struct smmu_test *t = f->t;
+	u32 hwpt_id;
+	int i;
+
+	if (!reason)
+		reason = open_guests(t, variant->layout);
+	if (reason)
+		SKIP(return, "%s", reason);
+
+	open_second_ioas(t, 2, f->second, &f->second_iommu);
+	window_map(t, t->page_a);
+	window_map(f->second, t->page_b);
+	ASSERT_EQ(0, hwpt_alloc(f->second, f->second_iommu.ioas_id, 0,
+				NULL, &hwpt_id));
+	for (i = 0; i < 2; i++) {
+		f->pt[i][AT_IOAS] = f->second_iommu.ioas_id;
+		f->pt[i][AT_HWPT] = hwpt_id;
+		f->pt[i][AT_PARENT] = t->parent_id;
+		f->pt[i][AT_S1] = t[i].s1_id;
+		ASSERT_EQ(0, nested_alloc_cfg(&t[i], STE_0_CFG_BYPASS,
+					      &f->pt[i][AT_BYPASS]));
+	}
+}
+
+FIXTURE_TEARDOWN(fail_nth)
+{
+	close_devices(self->f.t, 2);
+}
+
+static void fail_begin(struct __test_metadata *_metadata, struct fail_nth *f,
+		       unsigned int nth)
+{
+	char buf[16];
+	int len = snprintf(buf, sizeof(buf), "%u", nth);
+
+	ASSERT_EQ(len, pwrite(f->fd, buf, len, 0));
+}
+
+/* Has anything failed? Then it was before this, which may fail as well. */
+static bool fail_end(struct fail_nth *f)
+{
+	char buf[16] = "";
+	bool failed;
+
+	failed = pread(f->fd, buf, sizeof(buf), 0) > 0 && buf[0] == '0';
+	while (pwrite(f->fd, "0", 1, 0) != 1)
+		;
+	f->failed += failed;
+	return failed;
+}
+
+/* Memory, and what iommufd has of its own: objects, reserved regions, pages */
+static bool fail_errno(int ret)
+{
+	return ret == -ENOMEM || ret == -ENOENT || ret == -EINVAL ||
+	       ret == -EFAULT;
+}
+
+static int place(struct fail_nth *f, int dev, enum place to)
+{
+	struct smmu_test *t = &f->t[dev];
+	int ret = to == DETACHED ? detach(t) : attach(t, f->pt[dev][to]);
+
+	if (!ret)
+		f->at[dev] = to;
+	return ret;
+}
+
+static void check_places(struct __test_metadata *_metadata,
+			 struct fail_nth *f)
+{
+	struct smmu_test *t = f->t;
+	int dev;
+
+	for (dev = 0; dev < 2; dev++) {
+		enum place at = f->at[dev];
+		enum hit hit = at == DETACHED ? HIT_NONE :
+			       at < AT_PARENT ? HIT_B : HIT_A;
+
+		ASSERT_EQ(hit, dma(&t[dev], at == AT_S1 ? S1_IOVA_2 :
+						t->window.iova))
+			TH_LOG("device %d in place %d", dev, at);
+	}
+}
+
+static void fail_move(struct __test_metadata *_metadata, struct fail_nth *f,
+		      enum place from, enum place to)
+{
+	unsigned int nth = 0;
+	bool failed;
+	int ret;
+
+	do {
+		ASSERT_EQ(0, place(f, 1, from));
+		fail_begin(_metadata, f, ++nth);
+		ret = place(f, 1, to);
+		failed = fail_end(f);
+		ASSERT_TRUE(!ret || fail_errno(ret))
+			TH_LOG("error %d, from place %d to %d", ret, from, to);
+		check_places(_metadata, f);
+	} while (failed);
+	ASSERT_EQ(0, ret);
+}
+
+/* With the witness anywhere, from any place to any other */
+TEST_F_TIMEOUT(fail_nth, attach, 300)
+{
+	enum place witness, from, to;
+	struct fail_nth *f = &self->f;
+
+	for (witness = 0; witness < DETACHED; witness++) {
+		ASSERT_EQ(0, place(f, 0, witness));
+		for (from = 0; from < NUM_PLACES; from++)
+			for (to = 0; to < NUM_PLACES; to++)
+				if (from != to)
+					fail_move(_metadata, f, from, to);
+	}
+	ASSERT_GT(f->failed, 0);
+}
+
+/* What the ioctls make, for the second device */
+enum object {
+	HWPT,
+	PARENT,
+	VSMMU,
+	VDEVICE,
+	NESTED_BYPASS,
+	NESTED_S1,
+	NUM_OBJECTS,
+};
+
+static int make_object(struct smmu_test *t, enum object object, u32 *id)
+{
+	switch (object) {
+	case HWPT:
+		return hwpt_alloc(t, t->iommu->ioas_id, 0, NULL, id);
+	case PARENT:
+		return parent_alloc(t, id);
+	case VSMMU:
+		return viommu_alloc(t, IOMMU_VIOMMU_TYPE_ARM_SMMUV3,
+				    t->parent_id, id);
+	case VDEVICE:
+		return vdevice_alloc(t, VSID, id);
+	case NESTED_BYPASS:
+		return nested_alloc_cfg(t, STE_0_CFG_BYPASS, id);
+	default:
+		return nested_alloc_s1(t, id);
+	}
+}
+
+/* With both devices at each place; destroying never fails */
+TEST_F_TIMEOUT(fail_nth, objects, 300)
+{
+	struct fail_nth *f = &self->f;
+	struct smmu_test *t = &f->t[1];
+	enum object object;
+	unsigned int nth;
+	enum place where;
+	bool failed;
+	u32 id;
+	int ret;
+
+	for (where = 0; where < DETACHED; where++) {
+		ASSERT_EQ(0, place(f, 0, where));
+		ASSERT_EQ(0, place(f, 1, where));
+		/* Stage 1 needs the vDEVICE only to be attached */
+		ASSERT_EQ(0, destroy(t, t->vdevice_id));
+
+		for (object = 0; object < NUM_OBJECTS; object++) {
+			f->failed = 0;
+			nth = 0;
+			do {
+				fail_begin(_metadata, f, ++nth);
+				ret = make_object(t, object, &id);
+				failed = fail_end(f);
+				ASSERT_TRUE(!ret || fail_errno(ret))
+					TH_LOG("error %d, object %d", ret, object);
+				check_places(_metadata, f);
+				if (!ret)
+					ASSERT_EQ(0, destroy(t, id));
+			} while (failed);
+			ASSERT_EQ(0, ret);
+			ASSERT_GT(f->failed, 0);
+
+			nth = 0;
+			do {
+				ASSERT_EQ(0, make_object(t, object, &id));
+				fail_begin(_metadata, f, ++nth);
+				ret = destroy(t, id);
+				failed = fail_end(f);
+				ASSERT_EQ(0, ret);
+				check_places(_metadata, f);
+			} while (failed);
+		}
+		ASSERT_EQ(0, vdevice_alloc(t, VSID, &t->vdevice_id));
+	}
+}
+
+static int attach_pasid(struct smmu_test *t, u32 pt_id, u32 pasid)
+{
+	struct vfio_device_attach_iommufd_pt cmd = {
+		.argsz = sizeof(cmd),
+		.flags = VFIO_DEVICE_ATTACH_PASID,
+		.pt_id = pt_id,
+		.pasid = pasid,
+	};
+
+	return ioctl(t->device->fd, VFIO_DEVICE_ATTACH_IOMMUFD_PT, &cmd) ?
+		-errno : 0;
+}
+
+static int detach_pasid(struct smmu_test *t, u32 pasid)
+{
+	struct vfio_device_detach_iommufd_pt cmd = {
+		.argsz = sizeof(cmd),
+		.flags = VFIO_DEVICE_DETACH_PASID,
+		.pasid = pasid,
+	};
+
+	return ioctl(t->device->fd, VFIO_DEVICE_DETACH_IOMMUFD_PT, &cmd) ?
+		-errno : 0;
+}
+
+/* No DMA with the PASID: the controller is not told to use it */
+TEST_F_TIMEOUT(fail_nth, pasid, 60)
+{
+	struct fail_nth *f = &self->f;
+	struct smmu_test *t = f->t;
+	bool failed;
+	u32 hwpt_id;
+	int dev, ret;
+
+	for (dev = 0; dev < 2; dev++)
+		if (!t[dev].test_device->max_pasid_log2)
+			SKIP(return, "a device or its SMMU has no PASID");
+
+	ASSERT_EQ(0, hwpt_alloc(f->second, f->second_iommu.ioas_id,
+				IOMMU_HWPT_ALLOC_PASID, NULL, &hwpt_id));
+	for (dev = 0; dev < 2; dev++) {
+		unsigned int nth = 0;
+
+		f->pt[dev][AT_HWPT] = hwpt_id;
+		ASSERT_EQ(0, place(f, dev, AT_HWPT));
+		do {
+			fail_begin(_metadata, f, ++nth);
+			ret = attach_pasid(&t[dev], hwpt_id, 1);
+			failed = fail_end(f);
+			ASSERT_TRUE(!ret || fail_errno(ret));
+			check_places(_metadata, f);
+			if (!ret)
+				ASSERT_EQ(0, detach_pasid(&t[dev], 1));
+		} while (failed);
+		ASSERT_EQ(0, ret);
+		ASSERT_EQ(0, attach_pasid(&t[dev], hwpt_id, 1));
+	}
+	ASSERT_GT(f->failed, 0);
+	for (dev = 0; dev < 2; dev++)
+		ASSERT_EQ(0, detach_pasid(&t[dev], 1));
+	check_places(_metadata, f);
+}
+
 /* Remove this program's options from @argv and refuse unknown ones */
 static void parse_args(int *argc, char *argv[])
 {
@@ -1259,26 +2576,70 @@ static void parse_args(int *argc, char *argv[])
 	*argc = to;
 }
 
-static const char *get_bdf(int *argc, char *argv[])
+static void sysfs_link(const char *bdf, const char *name, char *target)
+{
+	char path[PATH_MAX], link[PATH_MAX];
+	ssize_t len;
+
+	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/%s", bdf, name);
+	len = readlink(path, link, sizeof(link) - 1);
+	if (len < 0)
+		ksft_exit_fail_msg("%s: %s\n", path, strerror(errno));
+	link[len] = 0;
+	snprintf(target, NAME_MAX + 1, "%s", basename(link));
+}
+
+/* Tests are chosen by what SMMU a device is behind, before they open it */
+static void probe_device(struct test_device *td)
+{
+	struct iommu_hw_info cmd = {
+		.size = sizeof(cmd),
+		.data_uptr = (uintptr_t)&td->info,
+		.data_len = sizeof(td->info),
+	};
+	struct iommu *iommu = iommu_init(MODE_IOMMUFD);
+	struct vfio_pci_device *device = vfio_pci_device_alloc(td->bdf, iommu);
+
+	vfio_pci_cdev_open(device, td->bdf);
+	VFIO_ASSERT_EQ(__vfio_device_bind_iommufd(device, NULL), 0);
+	cmd.dev_id = device->dev_id;
+	ioctl_assert(iommu->iommufd, IOMMU_GET_HW_INFO, &cmd);
+	td->type = cmd.out_data_type;
+	td->max_pasid_log2 = cmd.out_max_pasid_log2;
+
+	VFIO_ASSERT_EQ(close(device->fd), 0);
+	vfio_pci_device_free(device);
+	iommu_cleanup(iommu);
+
+	sysfs_link(td->bdf, "iommu", td->smmu);
+	sysfs_link(td->bdf, "iommu_group", td->group);
+}
+
+static void get_devices(int *argc, char *argv[])
 {
 	char path[64];
 	char **bdfs;
-	int nr;
+	int i;
 
-	bdfs = vfio_selftests_get_bdfs(argc, argv, &nr);
-	if (nr != 1)
-		ksft_exit_fail_msg("%d devices given, the test takes one\n", nr);
+	bdfs = vfio_selftests_get_bdfs(argc, argv, &num_devices);
+	if (num_devices > MAX_DEVICES)
+		ksft_exit_fail_msg("%d devices given, at most %d are of use\n",
+				   num_devices, MAX_DEVICES);
 
-	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/vfio-dev", bdfs[0]);
-	if (access(path, F_OK))
-		ksft_exit_fail_msg("%s: not bound to vfio-pci, use vfio/scripts/setup.sh\n",
-				   bdfs[0]);
-	return bdfs[0];
+	for (i = 0; i < num_devices; i++) {
+		snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/vfio-dev",
+			 bdfs[i]);
+		if (access(path, F_OK))
+			ksft_exit_fail_msg("%s: not bound to vfio-pci, use vfio/scripts/setup.sh\n",
+					   bdfs[i]);
+		devices[i].bdf = bdfs[i];
+		probe_device(&devices[i]);
+	}
 }
 
 int main(int argc, char *argv[])
 {
 	parse_args(&argc, argv);
-	device_bdf = get_bdf(&argc, argv);
+	get_devices(&argc, argv);
 	return test_harness_run(argc, argv);
 }

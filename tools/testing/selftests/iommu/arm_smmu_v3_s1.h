@@ -20,9 +20,12 @@
 
 #define IDR0_S2P			BIT(0)
 #define IDR0_S1P			BIT(1)
+#define IDR0_STAGES			(IDR0_S1P | IDR0_S2P)
 #define IDR0_TTF			GENMASK(3, 2)
 #define IDR0_TTF_AARCH64		2
 #define IDR0_COHACC			BIT(4)
+#define IDR0_HTTU			GENMASK(7, 6)
+#define IDR0_VMID16			BIT(18)
 #define IDR0_STALL_MODEL		GENMASK(25, 24)
 #define IDR0_STALL_MODEL_FORCE		2
 #define IDR3_FWB			BIT(8)

@@ -1,0 +1,301 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The invalidation array of a domain: what must be invalidated, and on which
+ * SMMU, when the page table of the domain changes.
+ */
+#include <linux/slab.h>
+#include <linux/sort.h>
+#include <kunit/visibility.h>
+
+#include "arm-smmu-v3-invs.h"
+
+/**
+ * DOC: The rules of the array
+ *
+ * This is a data structure and nothing more. It issues no command and takes no
+ * lock; its callers do, by these rules.
+ *
+ * Writers
+ *	Every attach and detach changes arrays, between arm_smmu_attach_prepare()
+ *	and the end of arm_smmu_attach_commit(), under arm_smmu_asid_lock. They
+ *	look at the array with plain accesses.
+ *
+ * Readers
+ *	arm_smmu_domain_inv_range() walks the array from its first entry to its
+ *	last under the RCU read lock alone, and may do so long after the array
+ *	was replaced. It skips trash.
+ *
+ * What a reader may see change
+ *	Only arm_smmu_invs_unref() writes to an array that was published, namely
+ *	@users of an entry and @num_invs. These two it and the readers access
+ *	with WRITE_ONCE() and READ_ONCE(). It does not matter which value a
+ *	reader gets: the attachment that is going away has no more STE or CD with
+ *	the tag, or will have ATS fenced, before anything relies on it. All that
+ *	arm_smmu_invs_merge() and arm_smmu_invs_purge() write nobody has seen yet,
+ *	and rcu_assign_pointer() publishes it.
+ *
+ * Adding an entry
+ *	The array with the entry is published before the STE or CD that makes the
+ *	SMMU use the page table: the dma_wmb() in arm_smmu_write_entry() pairs
+ *	with the smp_mb() in arm_smmu_domain_inv_range(). Whoever changes the page
+ *	table either finds the entry, or the SMMU finds the change.
+ *
+ * Removing an entry
+ *	After the STE or CD is gone. A tag of which the last user left is flushed
+ *	then, and free for others after its flush: an ASID or VMID that is in no
+ *	array has nothing in the TLB. A reader that got hold of the array earlier
+ *	may still invalidate it for its new owner, which is harmless. A stream is
+ *	not harmless to invalidate, its device may be gone: see
+ *	arm_smmu_fence_ats().
+ *
+ * Trash
+ *	Removing cannot fail, so it marks the entry and leaves the array as it
+ *	is. arm_smmu_invs_purge() makes an array without trash, but without memory
+ *	it does not, and then the trash stays until the next purge or merge.
+ *
+ * Order
+ *	By phase first, so that one walk from the first entry to the last issues
+ *	everything of a phase on all SMMUs before anything of the next.
+ */
+
+/**
+ * arm_smmu_invs_alloc() - Allocate an array
+ * @num_invs: how many entries it has
+ *
+ * There is an entry for each stream that uses ATS, and there may be thousands:
+ * this does not need contiguous pages.
+ *
+ * Context: may sleep.
+ * Return: the array, all zero. NULL if there is no memory.
+ */
+struct arm_smmu_invs *arm_smmu_invs_alloc(size_t num_invs)
+{
+	struct arm_smmu_invs *invs = kvzalloc_flex(*invs, inv, num_invs);
+
+	if (!invs)
+		return NULL;
+	invs->max_invs = num_invs;
+	invs->num_invs = num_invs;
+	return invs;
+}
+EXPORT_SYMBOL_IF_KUNIT(arm_smmu_invs_alloc);
+
+/**
+ * arm_smmu_invs_free() - Free an array that no reader can have seen
+ * @invs: the array, or NULL
+ *
+ * Context: any but NMI.
+ */
+void arm_smmu_invs_free(struct arm_smmu_invs *invs)
+{
+	kvfree(invs);
+}
+EXPORT_SYMBOL_IF_KUNIT(arm_smmu_invs_free);
+
+/**
+ * arm_smmu_invs_free_rcu() - Free an array when its readers are done
+ * @invs: the array, which is no longer the one of the domain
+ *
+ * Context: any but NMI.
+ */
+void arm_smmu_invs_free_rcu(struct arm_smmu_invs *invs)
+{
+	kvfree_rcu(invs, rcu);
+}
+
+static int arm_smmu_inv_cmp(const struct arm_smmu_inv *a,
+			    const struct arm_smmu_inv *b)
+{
+	return cmp_int(arm_smmu_inv_phase(a), arm_smmu_inv_phase(b)) ?:
+	       cmp_int((uintptr_t)a->smmu, (uintptr_t)b->smmu) ?:
+	       cmp_int(a->type, b->type) ?:
+	       cmp_int(a->id, b->id) ?:
+	       (arm_smmu_inv_is_ats(a) ? cmp_int(a->ssid, b->ssid) : 0);
+}
+
+/* The index of the first entry, trash or not, that does not sort before @key */
+static size_t arm_smmu_invs_lower_bound(const struct arm_smmu_invs *invs,
+					const struct arm_smmu_inv *key)
+{
+	size_t first = 0, last = invs->num_invs;
+
+	while (first != last) {
+		size_t mid = first + (last - first) / 2;
+
+		if (arm_smmu_inv_cmp(&invs->inv[mid], key) < 0)
+			first = mid + 1;
+		else
+			last = mid;
+	}
+	return first;
+}
+
+/**
+ * arm_smmu_invs_merge() - Make an array with one more attachment in it
+ * @invs: the array of the domain
+ * @to_merge: the entries of the attachment, sorted, each key once. Their @users
+ *	do not matter.
+ *
+ * Entries that are in both get one user more, new ones have one. Trash is left
+ * out. Both @invs and @to_merge remain as they are, and the caller's.
+ *
+ * Context: may sleep. Serialised with the other writers by the caller.
+ * Return: the new array, or ERR_PTR(-ENOMEM).
+ */
+struct arm_smmu_invs *arm_smmu_invs_merge(struct arm_smmu_invs *invs,
+					  struct arm_smmu_invs *to_merge)
+{
+	struct arm_smmu_invs *new_invs;
+	struct arm_smmu_inv *new;
+	size_t i = 0, j = 0;
+
+	new_invs = arm_smmu_invs_alloc(invs->num_invs - invs->num_trashes +
+				       to_merge->num_invs);
+	if (!new_invs)
+		return ERR_PTR(-ENOMEM);
+
+	new = new_invs->inv;
+	while (i != invs->num_invs || j != to_merge->num_invs) {
+		int cmp;
+
+		if (i == invs->num_invs) {
+			cmp = 1;
+		} else if (!invs->inv[i].users) {
+			i++;
+			continue;
+		} else if (j == to_merge->num_invs) {
+			cmp = -1;
+		} else {
+			cmp = arm_smmu_inv_cmp(&invs->inv[i],
+					       &to_merge->inv[j]);
+		}
+
+		if (cmp <= 0) {
+			*new = invs->inv[i++];
+		} else {
+			*new = to_merge->inv[j];
+			new->users = 0;
+		}
+		if (cmp >= 0) {
+			new->users++;
+			j++;
+		}
+		WARN_ON_ONCE(new != new_invs->inv &&
+			     arm_smmu_inv_cmp(new - 1, new) >= 0);
+		new++;
+	}
+
+	/* An entry that was in both needs one place */
+	new_invs->num_invs = new - new_invs->inv;
+	return new_invs;
+}
+EXPORT_SYMBOL_IF_KUNIT(arm_smmu_invs_merge);
+
+/**
+ * arm_smmu_invs_unref() - Take one attachment out of an array
+ * @invs: the array of the domain, which readers may walk meanwhile
+ * @to_unref: the entries that the attachment was merged with. The @users of each
+ *	is set to the number of users that are left in @invs.
+ *
+ * This cannot fail. An entry without users becomes trash, and is dropped if it
+ * is at the end. An entry of @to_unref that is not in @invs is a bug of the
+ * caller: it is warned about and taken as one that others still use.
+ *
+ * Context: any. Serialised with the other writers by the caller.
+ */
+void arm_smmu_invs_unref(struct arm_smmu_invs *invs,
+			 struct arm_smmu_invs *to_unref)
+{
+	size_t num_invs = invs->num_invs;
+	size_t i, j;
+
+	for (j = 0; j != to_unref->num_invs; j++) {
+		struct arm_smmu_inv *key = &to_unref->inv[j];
+		struct arm_smmu_inv *inv;
+
+		i = arm_smmu_invs_lower_bound(invs, key);
+		inv = &invs->inv[i];
+		if (WARN_ON(i == invs->num_invs ||
+			    arm_smmu_inv_cmp(inv, key) || !inv->users)) {
+			key->users = 1;
+			continue;
+		}
+
+		/* Pairs with the READ_ONCE() in __arm_smmu_domain_inv_range() */
+		WRITE_ONCE(inv->users, inv->users - 1);
+		key->users = inv->users;
+		if (!inv->users)
+			invs->num_trashes++;
+	}
+
+	while (num_invs && !invs->inv[num_invs - 1].users) {
+		num_invs--;
+		invs->num_trashes--;
+	}
+	/* Pairs with the READ_ONCE() in __arm_smmu_domain_inv_range() */
+	WRITE_ONCE(invs->num_invs, num_invs);
+}
+EXPORT_SYMBOL_IF_KUNIT(arm_smmu_invs_unref);
+
+/**
+ * arm_smmu_invs_purge() - Make an array without the trash
+ * @invs: the array of the domain, which remains as it is, and the caller's
+ *
+ * Context: may sleep. Serialised with the other writers by the caller.
+ * Return: the new array. NULL if there is no trash, or no memory: @invs is as
+ * good then, it only takes more memory and time.
+ */
+struct arm_smmu_invs *arm_smmu_invs_purge(struct arm_smmu_invs *invs)
+{
+	struct arm_smmu_invs *new_invs;
+	size_t i, num_invs = 0;
+
+	if (!invs->num_trashes)
+		return NULL;
+
+	new_invs = arm_smmu_invs_alloc(invs->num_invs - invs->num_trashes);
+	if (!new_invs)
+		return NULL;
+
+	for (i = 0; i != invs->num_invs; i++)
+		if (invs->inv[i].users)
+			new_invs->inv[num_invs++] = invs->inv[i];
+
+	WARN_ON(num_invs != new_invs->num_invs);
+	return new_invs;
+}
+EXPORT_SYMBOL_IF_KUNIT(arm_smmu_invs_purge);
+
+/**
+ * arm_smmu_invs_find() - Look up the tag that a domain has on an SMMU
+ * @invs: the array of the domain
+ * @smmu: the SMMU
+ * @type: a type of which there is one entry for each SMMU at the most:
+ *	INV_TYPE_S1_ASID or INV_TYPE_S2_VMID
+ *
+ * Context: any. Serialised with the writers by the caller.
+ * Return: the entry, valid as long as @invs. NULL if there is none; trash does
+ * not count.
+ */
+struct arm_smmu_inv *arm_smmu_invs_find(struct arm_smmu_invs *invs,
+					struct arm_smmu_device *smmu,
+					enum arm_smmu_inv_type type)
+{
+	const struct arm_smmu_inv key = { .smmu = smmu, .type = type };
+	struct arm_smmu_inv *inv, *found = NULL;
+	size_t i;
+
+	for (i = arm_smmu_invs_lower_bound(invs, &key); i != invs->num_invs;
+	     i++) {
+		inv = &invs->inv[i];
+		if (inv->smmu != smmu || inv->type != type)
+			break;
+		if (!inv->users)
+			continue;
+		if (WARN_ON_ONCE(found))
+			break;
+		found = inv;
+	}
+	return found;
+}
+EXPORT_SYMBOL_IF_KUNIT(arm_smmu_invs_find);
