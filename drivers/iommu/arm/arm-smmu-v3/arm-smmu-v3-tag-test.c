@@ -405,6 +405,39 @@ static void tag_test_no_id(struct kunit *test)
 	tag_test_unreserve(test, tt->fake, TEST_MAX_ID - 1);
 }
 
+static int tag_test_block_old(struct device *dev, void *old)
+{
+	struct iommu_domain *blocked = arm_smmu_ops.blocked_domain;
+
+	return blocked->ops->attach_dev(blocked, dev, old);
+}
+
+/*
+ * A device that the core could not put back into its domain, for want of an id,
+ * leaves that domain all the same. What is there is another device's.
+ */
+static void tag_test_not_put_back(struct kunit *test)
+{
+	struct tag_test *tt = test->priv;
+	u32 id;
+
+	tag_test_attach_ok(test, tt->fm, tt->domain);
+	tag_test_block(test, tt->fm);
+	tag_test_reserve(test, tt->fake, TEST_MAX_ID);
+	KUNIT_ASSERT_EQ(test, -ENOSPC,
+			arm_smmu_fake_attach(tt->fm, tt->domain));
+	tag_test_unreserve(test, tt->fake, TEST_MAX_ID);
+	tag_test_attach_ok(test, tt->fm_too, tt->domain);
+	id = tag_test_id(test, tt->domain, tt->fake, 1);
+
+	arm_smmu_fake_drop_cmds(tt->fake);
+	KUNIT_EXPECT_EQ(test, 0,
+			iommu_group_for_each_dev(tt->fm->group, tt->domain,
+						 tag_test_block_old));
+	KUNIT_EXPECT_EQ(test, tag_test_id(test, tt->domain, tt->fake, 1), id);
+	KUNIT_EXPECT_EQ(test, tag_test_num_flushes(test, tt->fake, id), 0);
+}
+
 /* The last thing that an attach may fail for */
 static void tag_test_no_coherency(struct kunit *test)
 {
@@ -494,6 +527,7 @@ static struct kunit_case arm_smmu_v3_tag_test_cases[] = {
 	KUNIT_CASE_PARAM(tag_test_two_devices, tag_test_stage_gen_params),
 	KUNIT_CASE(tag_test_pasid),
 	KUNIT_CASE_PARAM(tag_test_no_id, tag_test_stage_gen_params),
+	KUNIT_CASE_PARAM(tag_test_not_put_back, tag_test_stage_gen_params),
 	KUNIT_CASE_PARAM(tag_test_no_coherency, tag_test_stage_gen_params),
 	KUNIT_CASE_PARAM(tag_test_no_memory, tag_test_stage_gen_params),
 	KUNIT_CASE_PARAM_ATTR(tag_test_flush_timeout, tag_test_stage_gen_params,
