@@ -25,6 +25,7 @@
 
 #include <libvfio.h>
 
+#include "../../../../drivers/iommu/iommufd/iommufd_test.h"
 #include "kselftest_harness.h"
 
 #include "arm_smmu_v3_s1.h"
@@ -700,6 +701,37 @@ TEST_F(viommu, objects)
 	ASSERT_EQ(-EBUSY, destroy(t, t->parent_id));
 	ASSERT_EQ(0, destroy(t, t->viommu_id));
 	ASSERT_EQ(0, destroy(t, t->parent_id));
+}
+
+/* A parent that another driver has made, here that of the mock devices */
+TEST_F(viommu, foreign_parent)
+{
+	struct smmu_test *t = &self->t;
+	struct iommu_ioas_alloc ioas = {
+		.size = sizeof(ioas),
+	};
+	struct iommu_test_cmd mock = {
+		.size = sizeof(mock),
+		.op = IOMMU_TEST_OP_MOCK_DOMAIN,
+	};
+	struct iommu_hwpt_alloc parent = {
+		.size = sizeof(parent),
+		.flags = IOMMU_HWPT_ALLOC_NEST_PARENT,
+	};
+	u32 id;
+
+	ASSERT_EQ(0, iommufd_cmd(t, IOMMU_IOAS_ALLOC, &ioas));
+	mock.id = ioas.out_ioas_id;
+	if (iommufd_cmd(t, IOMMU_TEST_CMD, &mock) == -ENOTTY)
+		SKIP(return, "needs CONFIG_IOMMUFD_TEST");
+	parent.dev_id = mock.mock_domain.out_idev_id;
+	parent.pt_id = ioas.out_ioas_id;
+	ASSERT_EQ(0, iommufd_cmd(t, IOMMU_HWPT_ALLOC, &parent));
+
+	ASSERT_EQ(-EINVAL, viommu_alloc(t, IOMMU_VIOMMU_TYPE_ARM_SMMUV3,
+					parent.out_hwpt_id, &id));
+	ASSERT_EQ(0, destroy(t, parent.out_hwpt_id));
+	ASSERT_EQ(0, destroy(t, mock.mock_domain.out_stdev_id));
 }
 
 /* More vSMMUs, one after the other, than there can be VMIDs */
