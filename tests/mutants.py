@@ -121,3 +121,9 @@ MUTANTS = [
     ("the dirty state is lost", SMMU,
      "		return !(cfg->quirks & IO_PGTABLE_QUIRK_ARM_HD) ||\n", "		return true ||\n"),
 ]
+
+# Those that may go unnoticed, and why.
+UNNOTICED = {
+    "a CD is cleared beside an exiting process":
+        "sva_test_unbind_in_exit has to hit the few instructions between two looks at the CD",
+}
