@@ -419,6 +419,8 @@ static void vmid_test_destroy_timeout(struct kunit *test)
 static void vmid_test_detach_timeout(struct kunit *test)
 {
 	unsigned int num_cmds = 0;
+	const struct arm_smmu_cmd flush =
+		arm_smmu_make_cmd_tlbi(CMDQ_OP_TLBI_S12_VMALL, 0, TEST_VMID);
 	struct arm_smmu_cmd cmd;
 	struct vmid_test *vt;
 
@@ -447,8 +449,7 @@ static void vmid_test_detach_timeout(struct kunit *test)
 	/* First the flush, then the STE, and for the next device nothing */
 	vmid_test_attach(test, vt->fm, vt->nested);
 	KUNIT_ASSERT_TRUE(test, arm_smmu_fake_next_cmd(vt->fake, &cmd));
-	KUNIT_EXPECT_EQ(test, cmd.data[0], CMDQ_OP_TLBI_S12_VMALL |
-			FIELD_PREP(CMDQ_TLBI_0_VMID, TEST_VMID));
+	KUNIT_EXPECT_EQ(test, cmd.data[0], flush.data[0]);
 	KUNIT_EXPECT_EQ(test, vmid_test_ste_vmid(vt->fm), TEST_VMID);
 	vmid_test_attach(test, vt->fm_too, vt->nested);
 	KUNIT_EXPECT_EQ(test, vmid_test_flushed(test, vt->fake), 0);
