@@ -224,6 +224,7 @@ static void attach_test_free_flushes(struct kunit *test,
 	}
 	KUNIT_EXPECT_EQ(test, num_tlbi, 1);
 	KUNIT_EXPECT_TRUE(test, ida_exists(&at->fake->smmu.asid_map, asid));
+	ida_free(&at->fake->smmu.asid_map, asid);
 }
 
 static void attach_test_old_broken(struct kunit *test,

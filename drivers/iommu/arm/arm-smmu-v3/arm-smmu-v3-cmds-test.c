@@ -353,12 +353,32 @@ static void cmds_test_unmap(struct kunit *test)
 				arm_smmu_fake_set_pasid(fm,
 							arm_smmu_ops.blocked_domain,
 							param->pasid, domain));
+	for (id = 1; id < TEST_ID; id++)
+		ida_free(ida, id);
 }
 
-/* One page less than what is too many, and more than a batch holds */
+static struct arm_smmu_cmdq *cmds_test_second_cmdq;
+static unsigned int cmds_test_num_lookups;
+
+/* As if the task moved to another CPU, which has another queue, all the time */
+static struct arm_smmu_cmdq *cmds_test_get_cmdq(struct arm_smmu_device *smmu,
+						struct arm_smmu_cmd *cmd)
+{
+	return cmds_test_num_lookups++ % 2 ? cmds_test_second_cmdq : NULL;
+}
+
+static const struct arm_smmu_impl_ops cmds_test_impl_ops = {
+	.get_secondary_cmdq = cmds_test_get_cmdq,
+};
+
+/*
+ * One page less than what is too many, and more than a batch holds. All of them
+ * are in front of the CMD_SYNC, in its queue.
+ */
 static void cmds_test_unmap_many(struct kunit *test)
 {
 	const unsigned int num_pages = SZ_2M / SZ_4K - 1;
+	struct arm_smmu_fake *second = arm_smmu_fake_create(test, 10);
 	struct arm_smmu_fake *fake = arm_smmu_fake_create(test, 10);
 	struct arm_smmu_fake_master *fm =
 		arm_smmu_fake_add_master(fake, TEST_SID, 4);
@@ -378,9 +398,16 @@ static void cmds_test_unmap_many(struct kunit *test)
 	KUNIT_ASSERT_EQ(test, 0, arm_smmu_fake_attach(fm, domain));
 	cmds_test_map(test, domain, 0, num_pages * SZ_4K);
 	arm_smmu_fake_drop_cmds(fake);
-	KUNIT_ASSERT_EQ(test, num_pages * SZ_4K,
+
+	cmds_test_second_cmdq = &second->smmu.cmdq;
+	cmds_test_num_lookups = 0;
+	fake->smmu.impl_ops = &cmds_test_impl_ops;
+	KUNIT_EXPECT_EQ(test, num_pages * SZ_4K,
 			iommu_unmap(domain, TEST_IOVA, num_pages * SZ_4K));
+	fake->smmu.impl_ops = NULL;
+	KUNIT_EXPECT_NE(test, cmds_test_num_lookups, 0);
 	arm_smmu_fake_expect_cmds(fake, cmds, num_pages + 1);
+	arm_smmu_fake_expect_cmds(second, NULL, 0);
 }
 
 /*

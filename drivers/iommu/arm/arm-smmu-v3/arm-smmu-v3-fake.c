@@ -37,7 +37,6 @@ static struct {
 };
 
 KUNIT_DEFINE_ACTION_WRAPPER(vfree_wrapper, vfree, const void *);
-KUNIT_DEFINE_ACTION_WRAPPER(ida_destroy_wrapper, ida_destroy, struct ida *);
 KUNIT_DEFINE_ACTION_WRAPPER(domain_free_wrapper, iommu_domain_free,
 			    struct iommu_domain *);
 KUNIT_DEFINE_ACTION_WRAPPER(iommu_sysfs_remove_wrapper,
@@ -46,6 +45,19 @@ KUNIT_DEFINE_ACTION_WRAPPER(iommu_unregister_wrapper, iommu_device_unregister,
 			    struct iommu_device *);
 KUNIT_DEFINE_ACTION_WRAPPER(device_unregister_wrapper, device_unregister,
 			    struct device *);
+
+/* Runs when all devices, domains and vSMMUs of the test are gone */
+static void arm_smmu_fake_check_ids(void *data)
+{
+	struct arm_smmu_fake *fake = data;
+
+	KUNIT_EXPECT_EQ(fake->test,
+			arm_smmu_fake_num_ids(&fake->smmu.asid_map), 0);
+	KUNIT_EXPECT_EQ(fake->test,
+			arm_smmu_fake_num_ids(&fake->smmu.vmid_map), 0);
+	ida_destroy(&fake->smmu.asid_map);
+	ida_destroy(&fake->smmu.vmid_map);
+}
 
 /**
  * arm_smmu_fake_create() - Make an SMMU with an empty command queue
@@ -68,6 +80,9 @@ KUNIT_DEFINE_ACTION_WRAPPER(device_unregister_wrapper, device_unregister,
  * The other registers are memory too. The ID registers are 0, and CR0 says that
  * the SMMU is on. CR0ACK is 0, as it is nobody's task to follow CR0 and what the
  * driver does with a running SMMU is to turn it off.
+ *
+ * The test fails if an ASID or VMID is left in the end. One that is lost for a
+ * reason is the test's to free.
  */
 struct arm_smmu_fake *arm_smmu_fake_create(struct kunit *test,
 					   unsigned int shift)
@@ -109,13 +124,10 @@ struct arm_smmu_fake *arm_smmu_fake_create(struct kunit *test,
 	smmu->streams = RB_ROOT;
 	mutex_init(&smmu->streams_mutex);
 	ida_init(&smmu->asid_map);
-	KUNIT_ASSERT_EQ(test, 0,
-			kunit_add_action_or_reset(test, ida_destroy_wrapper,
-						  &smmu->asid_map));
 	ida_init(&smmu->vmid_map);
 	KUNIT_ASSERT_EQ(test, 0,
-			kunit_add_action_or_reset(test, ida_destroy_wrapper,
-						  &smmu->vmid_map));
+			kunit_add_action_or_reset(test, arm_smmu_fake_check_ids,
+						  fake));
 
 	smmu->base = (void __force __iomem *)
 		kunit_kzalloc(test, ARM_SMMU_REG_SZ, GFP_KERNEL);

@@ -75,6 +75,18 @@ arm_smmu_fake_cd(struct arm_smmu_fake_master *fm, ioasid_t pasid)
 	return &fm->master->cd_table.linear.table[pasid];
 }
 
+/* How many ASIDs or VMIDs are in use? */
+static inline unsigned int arm_smmu_fake_num_ids(struct ida *ida)
+{
+	unsigned int num = 0;
+	int id;
+
+	for (id = ida_find_first(ida); id >= 0;
+	     id = ida_find_first_range(ida, id + 1, ~0))
+		num++;
+	return num;
+}
+
 struct arm_smmu_fake *arm_smmu_fake_create(struct kunit *test,
 					   unsigned int shift);
 void arm_smmu_fake_stop(struct arm_smmu_fake *fake, unsigned int num);

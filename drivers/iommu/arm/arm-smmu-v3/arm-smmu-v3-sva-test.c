@@ -58,12 +58,6 @@ static void sva_test_bind(struct kunit *test, struct sva_test_dev *td,
 						  td->handle));
 }
 
-static struct arm_smmu_cd *sva_test_cd(struct sva_test_dev *td, u32 pasid)
-{
-	/* With so few bits of PASID the table is linear */
-	return &td->fm->master->cd_table.linear.table[pasid];
-}
-
 struct sva_test_exit {
 	struct mm_struct *mm;
 	unsigned int usecs;
@@ -124,7 +118,7 @@ static void sva_test_race(struct kunit *test, struct sva_test_dev *td,
 		kunit_release_action(test, unbind_wrapper, td->handle);
 		wait_for_completion(&exit->done);
 
-		cd0 = le64_to_cpu(sva_test_cd(td, pasid)->data[0]);
+		cd0 = le64_to_cpu(arm_smmu_fake_cd(td->fm, pasid)->data[0]);
 		KUNIT_ASSERT_EQ_MSG(test, cd0, 0, "round %u", i);
 		KUNIT_ASSERT_EQ_MSG(test, td->fm->master->cd_table.used_ssids,
 				    0, "round %u", i);
@@ -172,19 +166,11 @@ static void sva_test_expect_cmd(struct kunit *test, struct sva_test_dev *td,
 		memcpy(data, cmd.data, sizeof(cmd.data));
 }
 
-static void sva_test_expect_no_cmd(struct kunit *test, struct sva_test_dev *td)
-{
-	struct arm_smmu_cmd cmd;
-
-	while (arm_smmu_fake_next_cmd(td->fake, &cmd))
-		KUNIT_FAIL(test, "command %llx %llx", cmd.data[0], cmd.data[1]);
-}
-
 /* The CD translates with the page table of the process */
 static void sva_test_expect_bound(struct kunit *test, struct sva_test_dev *td,
 				  struct mm_struct *mm)
 {
-	struct arm_smmu_cd *cd = sva_test_cd(td, mm->iommu_mm->pasid);
+	struct arm_smmu_cd *cd = arm_smmu_fake_cd(td->fm, mm->iommu_mm->pasid);
 	u64 val = le64_to_cpu(cd->data[0]);
 	u64 ttb = le64_to_cpu(cd->data[1]) & CTXDESC_CD_1_TTB0_MASK;
 
@@ -226,7 +212,7 @@ static void sva_test_munmap(struct kunit *test, struct sva_test_dev *tds,
 		KUNIT_EXPECT_EQ(test, asid, tds[i].asid);
 		KUNIT_EXPECT_EQ(test, cmd[1] & CMDQ_TLBI_1_VA_MASK, uaddr);
 		sva_test_expect_cmd(test, &tds[i], CMDQ_OP_CMD_SYNC, NULL);
-		sva_test_expect_no_cmd(test, &tds[i]);
+		arm_smmu_fake_expect_cmds(tds[i].fake, NULL, 0);
 	}
 }
 
@@ -234,7 +220,7 @@ static void sva_test_munmap(struct kunit *test, struct sva_test_dev *tds,
 static void sva_test_expect_exited(struct kunit *test, struct sva_test_dev *td,
 				   u32 pasid)
 {
-	u64 val = le64_to_cpu(sva_test_cd(td, pasid)->data[0]);
+	u64 val = le64_to_cpu(arm_smmu_fake_cd(td->fm, pasid)->data[0]);
 	u64 cmd[2];
 	u32 asid;
 
@@ -253,7 +239,7 @@ static void sva_test_expect_exited(struct kunit *test, struct sva_test_dev *td,
 	asid = FIELD_GET(CMDQ_TLBI_0_ASID, cmd[0]);
 	KUNIT_EXPECT_EQ(test, asid, td->asid);
 	sva_test_expect_cmd(test, td, CMDQ_OP_CMD_SYNC, NULL);
-	sva_test_expect_no_cmd(test, td);
+	arm_smmu_fake_expect_cmds(td->fake, NULL, 0);
 }
 
 /*
@@ -298,11 +284,13 @@ static void sva_test_many(struct kunit *test)
 
 	for (i = 0; i < num; i++) {
 		kunit_release_action(test, unbind_wrapper, tds[i].handle);
-		cd0 = le64_to_cpu(sva_test_cd(&tds[i], pasid)->data[0]);
+		cd0 = le64_to_cpu(arm_smmu_fake_cd(tds[i].fm, pasid)->data[0]);
 		KUNIT_EXPECT_EQ(test, cd0, 0);
 		KUNIT_EXPECT_FALSE(test,
 				   ida_exists(&tds[i].fake->smmu.asid_map,
 					      tds[i].asid));
+		for (j = 1; j <= i; j++)
+			ida_free(&tds[i].fake->smmu.asid_map, j);
 	}
 }
 
@@ -335,7 +323,7 @@ static void sva_test_unsupported(struct kunit *test)
 	bad.handle = iommu_sva_bind_device(bad.fm->dev, mm);
 	KUNIT_EXPECT_EQ(test, PTR_ERR_OR_ZERO(bad.handle), -EOPNOTSUPP);
 
-	sva_test_expect_no_cmd(test, &bad);
+	arm_smmu_fake_expect_cmds(bad.fake, NULL, 0);
 	KUNIT_EXPECT_TRUE(test, ida_is_empty(&bad.fake->smmu.asid_map));
 	kunit_release_action(test, unbind_wrapper, td.handle);
 }
