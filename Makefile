@@ -25,6 +25,9 @@ bisect:	apply	## boot every patch of the series and run KUnit on it
 mutants: apply	## break the driver on purpose, show which test notices
 	@$(T) scripts/check --mutants
 
+model:	## search all states of the model of the command queues
+	@$(T) tests/model/run.py
+
 toolbox:	## make the Debian 13 root that everything runs in
 	@$(T)
 
@@ -51,4 +54,4 @@ kasan:	apply	## build/kasan: check with KASAN, slower
 clean:	## remove what was built, but not build/linux nor the cache
 	@[ ! -d build ] || find build -mindepth 1 -maxdepth 1 ! -name linux -exec rm -rf {} +
 
-.PHONY: help run run-base check bisect mutants toolbox apply save series kernels base-kernels kasan clean
+.PHONY: help run run-base check bisect mutants model toolbox apply save series kernels base-kernels kasan clean

@@ -1,0 +1,461 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The command queues of arm-smmu-v3 under an invalidation pass that holds
+ * several of them at once, for Spin: can it deadlock, or sleep for ever?
+ * tests/model/run.py runs this file; --help says how.
+ *
+ * What is modelled: __arm_smmu_cmdq_issue_cmdlist(), split into post and wait,
+ * with what it calls: the space left according to the shared copy of CONS, the
+ * lock of a queue with its exclusive trylock, the hand-over from owner to owner,
+ * the valid map, the racy shared_tryunlock() whose caller writes the copy if it
+ * seems to be the last, indices that wrap, wfe. Each CPU makes posts of any size
+ * to any queue in any order, with and without CMD_SYNC, and waits for all that
+ * is pending at any time; it may stop after each wait. Where POSTS does not
+ * bound them, there is no limit to how many.
+ *
+ * The rules:
+ *  1. A CPU that has a CMD_SYNC pending never blocks for space. It tries once
+ *     for the exclusive lock to refresh the copy; if that does not help, it
+ *     waits for everything that is pending, and then blocks, holding nothing.
+ *  2. The wait polls all pending queues in turn and lets go of each as soon as
+ *     its own CMD_SYNC is consumed.
+ *  3. The wait looks at CONS of all pending queues before its first wfe, and
+ *     again between one wfe and the next.
+ *  4. A post without CMD_SYNC takes no lock and obeys rule 1.
+ *  5. So does a second post to a queue in which one is pending.
+ *
+ * What is shown: nobody is stuck. An invalid end state is a CPU that is blocked
+ * for good once all others have stopped; since they may stop after each wait,
+ * that covers any set of CPUs that block each other, and each lost wakeup. With
+ * POSTS, that no run has a cycle either: every CPU gets to its end, whoever runs
+ * first. The assertions: no slot is allocated before it was consumed, none is
+ * consumed before it was written, PROD never goes back, no CMD_SYNC is taken for
+ * done that is not, nor is its slot used again before its CPU has seen that.
+ *
+ * What must make the search fail, or it would prove nothing:
+ *  NAIVE_BLOCK	against rule 1: blocks while something is pending
+ *  NAIVE_OTHER	against rule 1: only for a queue in which nothing is pending
+ *  NAIVE_SAME	against rule 5: only for a queue in which something is
+ *  NAIVE_NOSYNC	against rule 4: only without CMD_SYNC
+ *  NAIVE_WFE	against rule 3: wfe before the first look; safe with one CMD_SYNC
+ *		at a time, for then no wfe comes between its post and its wait
+ *  NAIVE_SKIP	against rule 3: after a wfe looks at one queue, in turn
+ *  NAIVE_LOCK	lets go of the lock when the post is made: the queue wraps, and
+ *		CONS seems to be before the CMD_SYNC again
+ *  BREAK_*	one line of the queue's own algorithm, for each assertion and each
+ *		part of the lock; BREAK_EVENT: an SMMU that sends the event first
+ *  REACH	claims that after a wait by rule 1 there is always space
+ *
+ * The base itself can leave somebody waiting for space. That needs neither two
+ * queues nor a rule of ours, and ends by what is not modelled:
+ *  BASE_SPACE	poll_until_not_full() tries for the lock once. If somebody held
+ *		it then, nobody may be left to refresh the copy: the last two
+ *		holders race in shared_tryunlock(), or a post without CMD_SYNC
+ *		takes the room. It spins till its second is over, says "CMDQ
+ *		timeout" and tries again, which TIMEOUT adds to the model.
+ *		Without BASE_SPACE it tries at each turn.
+ *  BASE_WFE	it sleeps in wfe, but the copy is written after the CMD_SYNC's
+ *		event, and sends none: the timer's event stream wakes it.
+ *
+ * What is not modelled: memory ordering (each step is seen by all at once), the
+ * time-out of a CMD_SYNC, errors, MSI polling, the event stream, several queues
+ * of one SMMU, fairness among CPUs that never stop. An interrupt that posts
+ * while its CPU blocks, holding nothing, is as one more CPU.
+ *
+ * Steps that nobody else can tell apart are one. So a cmpxchg() that fails is
+ * left out, it only looks again; and a condition that no other can undo is
+ * tested in the step that follows it.
+ */
+#ifndef CPUS
+#define CPUS	2
+#endif
+#ifndef QUEUES
+#define QUEUES	2
+#endif
+#ifndef SIZE
+#define SIZE	1		/* slots of a queue, 1 or 2 */
+#endif
+#ifndef PENDING
+#define PENDING	2		/* CMD_SYNCs of a CPU at a time, 1 or 2 */
+#endif
+
+/* With PENDING=1 a CPU waits as soon as it has posted a CMD_SYNC, as in the base. */
+#define EARLY	(PENDING > 1 || !pending[me])
+#ifdef POSTS
+#define MORE	(EARLY && posts < POSTS)
+#else
+#define MORE	EARLY
+#endif
+
+/* Indices count to twice the size: Q_IDX() and, above it, Q_WRP(). */
+#define WRAP		(2 * SIZE)
+#define IDX(p)		((p) % SIZE)
+#define WRP(p)		((p) / SIZE)
+#define ADD(p, n)	(((p) + (n)) % WRAP)
+#define USED(p, c)	(((p) + WRAP - (c)) % WRAP)
+
+#ifdef BREAK_SPACE
+#define SPACE		(SIZE - USED(Q[q].prod, Q[q].cons) >= n - 1)
+#else
+#define SPACE		(SIZE - USED(Q[q].prod, Q[q].cons) >= n)
+#endif
+#define FULL		(USED(Q[q].prod, Q[q].cons) == SIZE)
+
+#ifdef BREAK_SYNC
+#define PAST		>=
+#else
+#define PAST		>
+#endif
+#define CONSUMED(c, p)	((WRP(c) == WRP(p) && IDX(c) PAST IDX(p)) || \
+			 (WRP(c) != WRP(p) && IDX(c) <= IDX(p)))
+
+#ifdef BREAK_OWNER
+#define MY_TURN		true
+#else
+#define MY_TURN		(Q[q].owner_prod == start)
+#endif
+
+/* A valid bit is the inverse of the wrap bit. */
+#define VALID(i)	(USED(end, start) <= i || \
+			 Q[q].valid[IDX(ADD(start, i))] == !WRP(ADD(start, i)))
+#ifdef BREAK_VALID
+#define ALL_VALID	true
+#else
+#define ALL_VALID	(VALID(0) && VALID(SIZE - 1))
+#endif
+
+#define HOLDS_THIS	(pq[0] == q + 1 || pq[PENDING - 1] == q + 1)
+#if defined(NAIVE_BLOCK)
+#define MAY_BLOCK	true
+#elif defined(NAIVE_OTHER)
+#define MAY_BLOCK	(!pending[me] || !HOLDS_THIS)
+#elif defined(NAIVE_SAME)
+#define MAY_BLOCK	(!pending[me] || HOLDS_THIS)
+#elif defined(NAIVE_NOSYNC)
+#define MAY_BLOCK	(!pending[me] || !sync)
+#else
+#define MAY_BLOCK	(!pending[me])
+#endif
+
+/* With nothing pending, an event could only make a later wfe return for nothing. */
+#ifdef BASE_WFE
+#define HEARS(i)	true
+#else
+#define HEARS(i)	(pending[i] > 0)
+#endif
+
+#define NONE	0		/* never written, or consumed */
+#define CMD	1
+#define SYNC	2
+
+typedef queue {
+	byte prod, cons;	/* with owned: q.llq.val */
+	bit owned;		/* CMDQ_PROD_OWNED_FLAG */
+	byte owner_prod;
+	bit valid[SIZE];
+	byte lock;		/* shared holders, and who is about to be one */
+	bit excl;		/* its sign bit */
+	byte hwprod, hwcons;	/* the registers */
+	byte slot[SIZE];
+};
+queue Q[QUEUES];
+
+bit event[CPUS];
+byte pending[CPUS];
+
+#ifdef BREAK_LOCK
+#define FREE	(!Q[q].excl)
+#else
+#define FREE	(!Q[q].lock && !Q[q].excl)
+#endif
+#ifdef BREAK_LAST
+#define LAST	true
+#else
+#define LAST	(WQ.lock == 1)
+#endif
+#define STALE	(Q[q].cons != Q[q].hwcons)
+
+active [QUEUES] proctype smmu()
+{
+	byte i, got;
+
+end:	do
+	:: atomic {
+		Q[_pid].hwcons != Q[_pid].hwprod ->
+		got = Q[_pid].slot[IDX(Q[_pid].hwcons)];
+		assert(got != NONE);
+		Q[_pid].slot[IDX(Q[_pid].hwcons)] = NONE;
+#ifdef BREAK_EVENT
+		if
+		:: got == SYNC -> goto sev
+		:: else
+		fi;
+#endif
+		Q[_pid].hwcons = ADD(Q[_pid].hwcons, 1);
+		printf("queue %d: CONS %d\n", _pid, Q[_pid].hwcons);
+		if
+		:: got == SYNC
+		:: got != SYNC -> got = 0; goto end
+		fi
+	   }
+	   /* The event comes after CONS, not with it. */
+	   atomic {
+sev:
+		do
+		:: i < CPUS -> event[i] = HEARS(i); i++
+		:: else -> break
+		od;
+		i = 0;
+		got = 0
+	   }
+#ifdef BREAK_EVENT
+	   Q[_pid].hwcons = ADD(Q[_pid].hwcons, 1)
+#endif
+	od
+}
+
+#define me	(_pid - QUEUES)
+#define WQ	Q[pq[k] - 1]
+
+active [CPUS] proctype cpu()
+{
+	byte q, n, start, end, i;	/* the post */
+	bit sync, owner;
+	byte pq[PENDING], pp[PENDING];	/* what is pending: queue + 1, index */
+	byte k, cons;			/* the wait */
+#ifdef POSTS
+	byte posts;
+#endif
+#ifdef NAIVE_SKIP
+	bit slept, turn;
+#endif
+
+next:	atomic {
+		q = 0; n = 0; start = 0; end = 0; sync = 0; owner = 0;
+		if
+		:: !pending[me] -> goto out
+		:: pending[me] -> goto wait
+		:: pending[me] < PENDING && MORE -> sync = 1
+#ifndef SYNCS
+		:: MORE
+#endif
+		fi;
+#ifdef POSTS
+		posts++;
+#endif
+		do
+		:: q < QUEUES - 1 -> q++
+		:: break
+		od;
+		n = 1;
+		do
+		:: n < SIZE -> n++
+		:: break
+		od;
+
+		/* 1. Allocate some space in the queue */
+alloc:		if
+		:: SPACE ->
+			start = Q[q].prod;
+			end = ADD(start, n);
+			owner = !Q[q].owned;
+			Q[q].prod = end;
+			Q[q].owned = 1;
+			printf("cpu %d: queue %d, %d to %d, CMD_SYNC %d\n", me, q, start, end, sync);
+			i = start;
+			do
+			:: i != end ->
+				assert(Q[q].slot[IDX(i)] == NONE);
+				i = ADD(i, 1)
+			:: else -> break
+			od
+		:: !SPACE && !MAY_BLOCK && FREE ->
+			printf("cpu %d: no space in queue %d, refresh\n", me, q);
+			Q[q].excl = 1;
+			goto refresh
+		:: !SPACE && !MAY_BLOCK && !FREE ->
+			printf("cpu %d: no space in queue %d, wait\n", me, q);
+			goto wait
+		/* A loop that changes nothing shows as one that blocks. */
+		:: !SPACE && MAY_BLOCK && FREE && STALE ->
+			Q[q].excl = 1;
+			goto refresh
+#ifdef BASE_SPACE
+		:: !SPACE && MAY_BLOCK && !FREE && FULL ->
+			printf("cpu %d: spins for space in queue %d\n", me, q);
+			goto spin
+#endif
+#ifdef BASE_WFE
+		:: !SPACE && MAY_BLOCK && !(FREE && STALE) ->
+			printf("cpu %d: wfe for space in queue %d\n", me, q);
+			goto doze
+#endif
+		fi
+	}
+
+	/* 2. Write our commands: with 3, for nobody may look before that */
+	if
+	:: atomic { sync -> Q[q].lock++ };
+		/* smp_cond_load(), here and below: its wfe takes events, too. */
+		do
+		:: atomic { !Q[q].excl -> break }
+		:: Q[q].excl && event[me] -> event[me] = 0
+		od
+	:: !sync
+	fi;
+
+	/* 3. Mark our slots as valid */
+	atomic {
+		i = start;
+		do
+		:: i != end ->
+			Q[q].slot[IDX(i)] = (sync && ADD(i, 1) == end -> SYNC : CMD);
+			Q[q].valid[IDX(i)] = !Q[q].valid[IDX(i)];
+			i = ADD(i, 1)
+		:: else -> break
+		od;
+		i = 0;
+		if
+		:: sync ->
+			pq[pending[me]] = q + 1;
+			pp[pending[me]] = ADD(start, n - 1);
+			pending[me]++
+		:: else
+		fi;
+		end = 0;
+		if
+		:: owner
+		:: !owner -> goto posted
+		fi
+	}
+
+	/* 4. The owner: a. and b. */
+	do
+	:: atomic { MY_TURN -> end = Q[q].prod; Q[q].owned = 0; break }
+	:: !MY_TURN && event[me] -> event[me] = 0
+	od;
+	/* c. and d. */
+	do
+	:: atomic {
+		ALL_VALID ->
+		assert(Q[q].hwprod == start);
+		Q[q].hwprod = end;
+		printf("cpu %d: queue %d, PROD %d\n", me, q, end);
+		break
+	   }
+	:: !ALL_VALID && event[me] -> event[me] = 0
+	od;
+	/* e. */
+	Q[q].owner_prod = end;
+posted:
+#ifdef NAIVE_LOCK
+	if
+	:: sync -> Q[q].lock--
+	:: else
+	fi;
+#endif
+	goto next;
+
+	/* Space: with the exclusive lock */
+refresh:
+	Q[q].cons = Q[q].hwcons;
+	atomic {
+		Q[q].excl = 0;
+		if
+		:: MAY_BLOCK || SPACE -> goto alloc
+		:: else
+		fi
+	}
+
+	/* 5. Wait for what is pending; after it the post, if there is one */
+wait:
+#ifdef NAIVE_WFE
+	event[me] -> event[me] = 0;
+#endif
+	do
+	:: atomic {
+		k < pending[me] && !CONSUMED(WQ.hwcons, pp[k]) ->
+		k++;
+#ifdef NAIVE_SKIP
+		k = (slept -> pending[me] : k)
+#endif
+	   }
+	:: atomic {
+		k < pending[me] && CONSUMED(WQ.hwcons, pp[k]) ->
+		printf("cpu %d: queue %d, CMD_SYNC at %d is done\n", me, pq[k] - 1, pp[k]);
+		cons = WQ.hwcons;
+#ifndef NAIVE_LOCK
+		assert(WQ.slot[IDX(pp[k])] == NONE)
+#endif
+	   }
+#ifndef NAIVE_LOCK
+		if
+		:: LAST -> WQ.cons = cons
+		:: else
+		fi;
+#endif
+		atomic {
+#ifndef NAIVE_LOCK
+			WQ.lock--;
+#endif
+			cons = 0;
+			pending[me]--;
+			i = k;
+			do
+			:: i < PENDING - 1 ->
+				pq[i] = pq[i + 1];
+				pp[i] = pp[i + 1];
+				i++
+			:: else -> break
+			od;
+			pq[i] = 0;
+			pp[i] = 0;
+			i = 0;
+#ifdef NAIVE_SKIP
+			k = (slept -> pending[me] : k)
+#endif
+		}
+	:: atomic {
+		pending[me] && k == pending[me] && event[me] ->
+		printf("cpu %d: wfe\n", me);
+		event[me] = 0;
+		k = 0;
+#ifdef NAIVE_SKIP
+		slept = 1;
+		k = turn % pending[me];
+		turn = !turn
+#endif
+	   }
+	:: atomic {
+		!pending[me] ->
+		event[me] = 0;
+		k = 0;
+#ifdef NAIVE_SKIP
+		slept = 0;
+		turn = 0;
+#endif
+		if
+		:: n ->
+#ifdef REACH
+			assert(SPACE);
+#endif
+			goto alloc
+		:: else -> goto next
+		fi
+	   }
+	od;
+
+#ifdef BASE_SPACE
+spin:	if
+	:: !FULL -> goto alloc
+#ifdef TIMEOUT
+	/* One that finds nothing new is left out, as above. */
+	:: timeout && FREE && STALE -> goto alloc
+#endif
+	fi;
+#endif
+#ifdef BASE_WFE
+doze:	atomic { event[me] -> event[me] = 0; goto alloc }
+#endif
+out:	skip
+}

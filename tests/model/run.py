@@ -1,0 +1,145 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""Search every state of the model of the command queues, tests/model/cmdq.pml.
+
+The rules must hold, in a search that is complete and reaches each statement.
+Each way to break them must be found: that search has to end in the error it is
+known for. What the rules are and what is not modelled: the top of cmdq.pml.
+"""
+import argparse
+import pathlib
+import re
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+
+HERE = pathlib.Path(__file__).resolve().parent
+MODEL = HERE / "cmdq.pml"
+BUILD = HERE.parent.parent / "build/model"
+MEGABYTES, DEPTH = 2800, 3000000
+STUCK, CYCLE = r"invalid end state", r"non-progress cycle"
+
+
+@dataclass
+class Case:
+    name: str
+    macros: str
+    error: str = ""         # the error that must be found; none: the rules hold
+    cycles: bool = False    # search for cycles, too
+
+
+ONE_QUEUE = "CPUS=2 QUEUES=1 SIZE=2"
+CASES = [
+    Case("rules: 1 CPU, 2 queues of 2", "CPUS=1 SIZE=2"),
+    Case("rules: 2 CPUs, 1 queue of 2", ONE_QUEUE),
+    Case("rules: 3 CPUs, 1 queue of 1", "CPUS=3 QUEUES=1"),
+    Case("rules: 3 CPUs, 1 queue of 2, 1 post each", "CPUS=3 QUEUES=1 SIZE=2 POSTS=1"),
+    Case("rules: 2 CPUs, 2 queues of 1", ""),
+    Case("rules: 2 CPUs, 2 queues of 2, 2 posts with CMD_SYNC each", "SIZE=2 POSTS=2 SYNCS"),
+    Case("ends: 2 CPUs, 2 queues of 1, 2 posts each", "POSTS=2", cycles=True),
+    Case("rules, with base's wait for space and its time-out: 2 CPUs, 2 queues of 1", "BASE_SPACE TIMEOUT"),
+    Case("base: 2 CPUs, 2 queues of 1, one CMD_SYNC at a time, wfe first", "PENDING=1 NAIVE_WFE BASE_SPACE TIMEOUT"),
+    Case("naive: blocks while something is pending", "NAIVE_BLOCK SYNCS", STUCK),
+    Case("naive: blocks for another queue only", "NAIVE_OTHER SYNCS", STUCK),
+    Case("naive: blocks for the same queue only", "NAIVE_SAME SYNCS", STUCK),
+    Case("naive: blocks without CMD_SYNC only", "NAIVE_NOSYNC", STUCK),
+    Case("naive: wfe before the first look", "NAIVE_WFE", STUCK),
+    Case("naive: one look after a wfe", "NAIVE_SKIP", STUCK),
+    Case("naive: lock released by the post", "NAIVE_LOCK", STUCK),
+    Case("base: a wait for space that nobody ends", "BASE_SPACE QUEUES=1", STUCK),
+    Case("base: two last holders, neither of them refreshes", "BASE_SPACE CPUS=3 QUEUES=1 SIZE=2 POSTS=1 SYNCS", STUCK),
+    Case("base: wfe for space without an event", "BASE_WFE QUEUES=1", STUCK),
+    Case("broken: space counted wrong", f"BREAK_SPACE {ONE_QUEUE}", r"assertion.*slot.*==0"),
+    Case("broken: CMD_SYNC taken for done too early", f"BREAK_SYNC {ONE_QUEUE}", r"assertion.*slot.*==0"),
+    Case("broken: owner does not wait for its turn", f"BREAK_OWNER {ONE_QUEUE}", r"assertion.*hwprod"),
+    Case("broken: owner does not wait for the valid map", f"BREAK_VALID {ONE_QUEUE}", r"assertion.*got!=0"),
+    Case("broken: exclusive lock beside shared ones", "BREAK_LOCK", r"assertion.*slot.*==0"),
+    Case("broken: each holder writes the copy of CONS", f"BREAK_LAST {ONE_QUEUE}", r"assertion.*slot.*==0"),
+    Case("broken: event before CONS", "BREAK_EVENT", STUCK),
+    Case("reached: no space after waiting for all", "REACH", r"assertion"),
+    Case("reached: a cycle, without a limit of posts", "", CYCLE, cycles=True),
+]
+DEEP = [
+    Case("rules: 2 CPUs, 2 queues of 2, 2 posts each", "SIZE=2 POSTS=2"),
+    Case("rules: 3 CPUs, 2 queues of 1, 2 posts with CMD_SYNC each", "CPUS=3 POSTS=2 SYNCS"),
+]
+
+
+def output(directory, *args):
+    run = subprocess.run(args, cwd=directory, text=True, stdin=subprocess.DEVNULL,
+                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    return run.returncode, run.stdout
+
+
+def search(case):
+    """Returns (problem, states, the statements that were not reached)."""
+    where = BUILD / re.sub(r"\W+", "-", case.name)
+    where.mkdir(parents=True, exist_ok=True)
+    for old in where.iterdir():
+        old.unlink()
+    (where / MODEL.name).write_text(MODEL.read_text())
+    macros = [f"-D{m}" for m in case.macros.split()]
+    # Breadth first finds the shortest way to an error. No partial order
+    # reduction: it gains nothing here.
+    how = ["-O2", "-DNP"] if case.cycles else ["-DSAFETY", "-DBFS", "-O0"] if case.error else ["-O2", "-DSAFETY"]
+    for step in (["spin", *macros, "-a", MODEL.name],
+                 ["gcc", "-w", "-DNOREDUCE", f"-DMEMLIM={MEGABYTES}", *how, "-o", "pan", "pan.c"]):
+        status, said = output(where, *step)
+        if status:
+            return f"{' '.join(step)}: {said}", 0, set()
+    status, said = output(where, "./pan", f"-m{DEPTH}", *["-l"] * case.cycles)
+    (where / "log").write_text(said)
+    found = re.findall(r"^pan:\d+: (.*)", said, re.M)
+    states = re.search(r"(\d+) states, stored", said)
+    states = int(states[1]) if states else 0
+    unreached = set(re.findall(r"^\s+cmdq\.pml:(\d+), state \d+, (.*)", said, re.M))
+    if case.error:
+        if not found or not re.search(case.error, found[0]):
+            return f"not found: {case.error}; {found}", states, unreached
+        (where / "trail").write_text(output(where, "spin", *macros, "-t", MODEL.name)[1])
+    elif (status or found or "errors: 0" not in said or "Full statespace search" not in said or
+          re.search(r"max search depth too small|MEMLIM|not completed|out of memory", said)):
+        return f"{found or 'the search is not complete'}:\n{said[-2000:]}", states, unreached
+    return "", states, unreached
+
+
+def run(cases=CASES):
+    """Run @cases; yields (name, problem, remark) of each and, if all are run, of what no rules case reached."""
+    never = None
+    for case in cases:
+        problem, states, unreached = search(case)
+        if not case.error and "BASE" not in case.macros:
+            never = unreached if never is None else never & unreached
+        yield case.name, problem, f"{states} states"
+    if cases[:len(CASES)] == CASES:
+        # The queues have no end.
+        never = sorted(f"line {line}: {text}" for line, text in never if "-end-" not in text)
+        yield "rules: each statement is reached", "\n".join(never), f"{len(never)} unreached"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
+                                     epilog="cases:\n" + "\n".join(f"  {c.name}" for c in CASES + DEEP))
+    parser.add_argument("words", nargs="*", metavar="WORD", help="only the cases with one of these words in the name")
+    parser.add_argument("--deep", action="store_true", help="larger ones as well: minutes, and 2.5 GB")
+    parser.add_argument("--trail", action="store_true", help="print the way to each error that is found")
+    args = parser.parse_args()
+    cases = [c for c in CASES + DEEP * args.deep if not args.words or any(w in c.name for w in args.words)]
+    if not cases:
+        parser.error("no case has such a name")
+    failed, start = 0, time.monotonic()
+    for name, problem, remark in run(cases):
+        failed += bool(problem)
+        print(f"{'FAILED' if problem else 'ok':8}{name}: {remark}, {time.monotonic() - start:.1f} s", flush=True)
+        for line in problem.strip().splitlines():
+            print(f"    {line}")
+        trail = BUILD / re.sub(r"\W+", "-", name) / "trail"
+        if args.trail and trail.exists():
+            print(trail.read_text())
+        start = time.monotonic()
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
