@@ -375,8 +375,8 @@ def summarize(result, witness, figures, kernel):
                                              sorted(figures["vmids"].items())) or "none"))
     for n, file in enumerate(figures["files"]):
         ids = Counter(next(iter(tag)) for tag in file["tags"] if "lost" not in tag)
-        row("debugfs" if not n else "", f"{file['smmu']}: {ids['asid']} ASIDs and {ids['vmid']} VMIDs in use, "
-            f"{sum('lost' in tag for tag in file['tags'])} lost; " + ", ".join(
+        row("debugfs" if not n else "", f"{file['smmu']}: ASIDs in use {ids['asid']}, VMIDs {ids['vmid']}, "
+            f"lost {sum('lost' in tag for tag in file['tags'])}; " + ", ".join(
                 f"VMID {tag['vmid']} is a vSMMU's with {tag['users']} device" + "s" * (tag["users"] != "1")
                 for tag in file["tags"] if "vsmmu" in tag))
     for domain in dict.fromkeys(tag["domain"] for file in figures["files"] for tag in file["tags"] if "vsmmu" in tag):
