@@ -15,7 +15,9 @@ tables; a translation that outlived its unmap would be seen as wrong data.
 The driver's words come from the kernel's log, stage-2 tables and VMIDs from the
 stream table entries that the SMMUs use while the guest runs, the rest from the
 traces of the two QEMUs, and the data from the raw disk images after the end. The
-one number expected is that of the stage-2 tables (--tables).
+one number expected is that of the stage-2 tables (--tables). What the driver says
+in debugfs of its VMIDs and of what it would invalidate has to agree; the base
+has no such files.
 """
 import argparse
 import contextlib
@@ -221,7 +223,45 @@ def lines_of(path):
     return []
 
 
-def judge(result, topology, witness, nonce, lines, rounds, wanted_tables):
+def debugfs(text):
+    """A file of the driver: the tags, and the entries of each domain."""
+    tags, domains, entries = [], {}, None
+    for line in filter(None, text):
+        words = line.split()
+        if line.startswith("\tentry "):
+            entries.append(dict(zip(words[1::2], words[2::2])))
+        elif words[0] == "domain":
+            entries = domains[words[1]] = []
+        elif words[0] in ("asid", "vmid"):
+            tags.append(dict(zip(words[::2], words[1::2])) if "lost" not in words else
+                        {words[0]: words[1], "lost": True})
+    return {"smmu": text[0].split()[1], "tags": tags, "domains": domains}
+
+
+def judge_debugfs(witness, files, devices):
+    """What is wrong with the files of the driver: none, unlike each other, or
+    unlike the STEs."""
+    if len(files) != len(witness.smmus):
+        return f"{len(files)} files for {len(witness.smmus)} SMMUs"
+    arrays = []
+    for smmu, file in zip(witness.smmus, files):
+        vsmmus = [tag for tag in file["tags"] if "vsmmu" in tag]
+        vmids = sorted(ste["vmid"] for ste in smmu["stes"].values())
+        if sorted(int(tag["vmid"]) for tag in vsmmus for _ in range(int(tag["users"]))) != vmids:
+            return f"{file['smmu']} has {vsmmus}, the STEs VMID {vmids}"
+        if any("lost" in tag for tag in file["tags"]):
+            return f"{file['smmu']} lost a tag"
+        arrays += [file["domains"].get(tag["domain"]) for tag in vsmmus]
+    if any(array != arrays[0] for array in arrays):
+        return f"the arrays are not the same: {arrays}"
+    users = Counter()
+    for entry in arrays[0]:
+        users[entry["type"]] += int(entry["users"])
+    wanted = {"S2_VMID_VSMMU": devices, "S2_VMID_S1_CLEAR": devices}
+    return "" if users == wanted else f"users {dict(users)}, wanted {wanted}"
+
+
+def judge(result, topology, witness, nonce, lines, rounds, wanted_tables, base):
     """Check from outside what can be seen only there; collect the figures."""
     directory = Path(result.directory)
 
@@ -265,6 +305,11 @@ def judge(result, topology, witness, nonce, lines, rounds, wanted_tables):
     expect("the guest has its controllers behind as many SMMUs", len(guest_smmus) == wanted,
            f"{len(guest_smmus)} of {wanted}")
 
+    files = [debugfs(text) for n in range(wanted) if any(text := lines_of(directory / f"out/debugfs/{n}"))]
+    if not base:
+        problem = judge_debugfs(witness, files, len(disks))
+        expect("the driver's files in debugfs agree with the STEs and with each other", not problem, problem)
+
     # DMAs in the pages of a round, in others while the memory changed, wrong ones.
     dma = [tuple(map(int, line.split()[1:])) for line in result.guest.said if line.startswith("##dma ")]
     seen, every = witness.rounds, sum(rounds.values())
@@ -296,7 +341,7 @@ def judge(result, topology, witness, nonce, lines, rounds, wanted_tables):
     tlbi = {op: n for op, n in sorted(opcodes.items()) if op.startswith("TLBI")}
     expect("the SMMUs executed TLB invalidations for the guest", bool(tlbi))
     return {"parents": parents, "viommus": viommus, "tables": tables, "tlbi": tlbi, "opcodes": opcodes,
-            "vmids": vmids, "verified": verified, "disks": disks, "dma": dma,
+            "vmids": vmids, "verified": verified, "disks": disks, "dma": dma, "files": files,
             "passed_on": sum(int(m[1]) for l in vmm if (m := re.match(
                 r"iommufd_backend_invalidate_cache .*done_num=(\d+) ", l)))}
 
@@ -328,6 +373,20 @@ def summarize(result, witness, figures, kernel):
         map(str, sorted({s['vmid'] for s in smmu['stes'].values()}))) for n, smmu in enumerate(witness.smmus))
         + "; in invalidations: " + (", ".join(f"VMID {v} named {n} times" for v, n in
                                              sorted(figures["vmids"].items())) or "none"))
+    for n, file in enumerate(figures["files"]):
+        ids = Counter(next(iter(tag)) for tag in file["tags"] if "lost" not in tag)
+        row("debugfs" if not n else "", f"{file['smmu']}: ASIDs in use {ids['asid']}, VMIDs {ids['vmid']}, "
+            f"lost {sum('lost' in tag for tag in file['tags'])}; " + ", ".join(
+                f"VMID {tag['vmid']} is a vSMMU's with {tag['users']} device" + "s" * (tag["users"] != "1")
+                for tag in file["tags"] if "vsmmu" in tag))
+    for domain in dict.fromkeys(tag["domain"] for file in figures["files"] for tag in file["tags"] if "vsmmu" in tag):
+        entries = next((f["domains"][domain] for f in figures["files"] if domain in f["domains"]), [])
+        for phase in dict.fromkeys(entry["phase"] for entry in entries):
+            row("", f"domain {domain} {phase}: " + ", ".join(
+                f"{e['type']} {e.get('id') or e['sid']} on {e['smmu']} ({e['users']})"
+                for e in entries if e["phase"] == phase))
+    if not figures["files"]:
+        row("debugfs", "the driver has no files there")
     row("invalidations", f"{sum(figures['tlbi'].values())} TLBI: "
         + ", ".join(f"{op} {n}" for op, n in figures["tlbi"].items())
         + f"; {figures['opcodes']['SYNC']} CMD_SYNC")
@@ -362,9 +421,10 @@ def main():
     topology = Topology(smmus=args.smmus, nvme=args.nvme, virt=True, mem=3072)
     print(f"demo: {machine.qemu_version()}, {args.smmus} SMMUs, guest with {args.smmus} vSMMUs", flush=True)
     lines, rounds = (LINES_SHORT, ROUNDS_SHORT) if args.short else (LINES, ROUNDS)
-    tables = args.tables or (args.smmus if args.kernel.startswith("base-") else 1)
+    base = args.kernel.startswith("base-")
+    tables = args.tables or (args.smmus if base else 1)
     result, witness, nonce = demonstrate(topology, kernel, lines, rounds, args.timeout, args.verbose, args.keep)
-    figures = judge(result, topology, witness, nonce, lines, rounds, tables)
+    figures = judge(result, topology, witness, nonce, lines, rounds, tables, base)
     summarize(result, witness, figures, kernel)
     return machine.report(result, keep=bool(args.keep))
 

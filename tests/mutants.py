@@ -6,7 +6,8 @@ test must notice every one of them, or the driver can break that way unseen.
 """
 
 DIR = "drivers/iommu/arm/arm-smmu-v3/"
-SMMU, INVS, TAG, IOMMUFD, SVA = (DIR + f"arm-smmu-v3{x}.c" for x in ("", "-invs", "-tag", "-iommufd", "-sva"))
+SMMU, INVS, TAG, IOMMUFD, SVA, TRACE, DEBUGFS = (
+    DIR + f"arm-smmu-v3{x}.c" for x in ("", "-invs", "-tag", "-iommufd", "-sva", "-trace", "-debugfs"))
 INVS_H = DIR + "arm-smmu-v3-invs.h"
 
 MUTANTS = [
@@ -30,11 +31,12 @@ MUTANTS = [
     ("two vSMMUs have one VMID", IOMMUFD,
      "	vsmmu->vmid = tag.id;", "	vsmmu->vmid = 1;"),
     ("the VMID of a vSMMU that is not made is lost", IOMMUFD,
-     "	if (ret)\n		arm_smmu_tag_free(smmu, &tag);\n", ""),
+     "		arm_smmu_tag_free(smmu, &tag);\n", ""),
     ("the VMID of a vSMMU is never freed", IOMMUFD,
-     "	arm_smmu_tag_release(vsmmu->smmu, &tag);\n", "	arm_smmu_tag_flush(vsmmu->smmu, &tag);\n"),
+     "	arm_smmu_tag_release(vsmmu->smmu, vsmmu->s2_parent, &tag);\n", "	arm_smmu_tag_flush(vsmmu->smmu, &tag);\n"),
     ("detaching frees the VMID of a vSMMU", TAG,
-     "	if (domain->type == IOMMU_DOMAIN_NESTED)\n		to_smmu", "	if (0)\n		to_smmu"),
+     "	if (domain->type == IOMMU_DOMAIN_NESTED) {\n		struct arm_vsmmu *vsmmu",
+     "	if (0) {\n		struct arm_vsmmu *vsmmu"),
     ("a vSMMU forgets that its flush timed out", TAG,
      "	if (vsmmu->vmid_dirty && arm_smmu_tag_flush(smmu, tag))\n", "	if (0)\n"),
     ("a failed attach keeps the tag", SMMU,
@@ -104,7 +106,7 @@ MUTANTS = [
      "	free_io_pgtable_ops(smmu_domain->pgtbl_ops);\n	put_device(iommu_dev);\n",
      "	(void)iommu_dev;\n	free_io_pgtable_ops(smmu_domain->pgtbl_ops);\n"),
     ("the VMID of a vSMMU is freed without a flush", IOMMUFD,
-     "	arm_smmu_tag_release(vsmmu->smmu, &tag);\n", "	arm_smmu_tag_free(vsmmu->smmu, &tag);\n"),
+     "	arm_smmu_tag_release(vsmmu->smmu, vsmmu->s2_parent, &tag);\n", "	arm_smmu_tag_free(vsmmu->smmu, &tag);\n"),
     ("CANWBS does not do without S2FWB", IOMMUFD,
      "	if (!arm_smmu_master_canwbs(master) &&\n	    !(s2_cfg->quirks", "	if (!(s2_cfg->quirks"),
     ("VMID 0 and ASID 0 are handed out", TAG,
@@ -120,6 +122,42 @@ MUTANTS = [
      "	if (cfg->coherent_walk != !!(smmu->features & ARM_SMMU_FEAT_COHERENCY))\n", "	if (0)\n"),
     ("the dirty state is lost", SMMU,
      "		return !(cfg->quirks & IO_PGTABLE_QUIRK_ARM_HD) ||\n", "		return true ||\n"),
+    ("the trace of a get has the users of before", SMMU,
+     "arm_smmu_invs_users(invst->new_invs, smmu,", "arm_smmu_invs_users(invst->old_invs, smmu,"),
+    ("only the last put of a tag is traced", TAG,
+     "	} else if (users) {\n		trace_arm_smmu_tag_put(smmu, to_smmu_domain(domain), tag, users,\n"
+     "				       false);\n", "	} else if (users) {\n"),
+    ("a lost tag is traced as free", TAG,
+     "		trace_arm_smmu_tag_put(smmu, domain, tag, 0, false);\n",
+     "		trace_arm_smmu_tag_put(smmu, domain, tag, 0, true);\n"),
+    ("the VMID of a vSMMU is traced only with a device", IOMMUFD,
+     "	trace_arm_smmu_tag_get(smmu, s2_parent, &tag, 0);\n", ""),
+    ("the trace does not count CMD_SYNCs", SMMU,
+     "	cmds->num_issued += cmds->num + sync;\n	if (sync", "	cmds->num_issued += cmds->num;\n	if (sync"),
+    ("the trace counts the last batch of a pass alone", SMMU,
+     "	cmds->num_issued += cmds->num + sync;\n	if (sync", "	cmds->num_issued = cmds->num + sync;\n	if (sync"),
+    ("the trace counts trash", TRACE,
+     "		if (!READ_ONCE(inv->users))\n			continue;\n", ""),
+    ("the trace counts an SMMU in each phase", TRACE,
+     "		if (arm_smmu_inv_phase(inv) == INV_PHASE_TLBI &&\n		    (!last", "		if ((!last"),
+    ("the trace takes the time of a pass from its end", SMMU,
+     "size, num_cmds, start);\n", "size, num_cmds, ktime_get());\n"),
+    ("debugfs lists a domain once for each device", DEBUGFS,
+     "		if (arm_smmu_debugfs_domain(before) == smmu_domain)\n			return NULL;\n",
+     "		;\n"),
+    ("debugfs lists the tags of other SMMUs", DEBUGFS,
+     "		if (!inv->users || inv->smmu != smmu)\n", "		if (!inv->users)\n"),
+    ("debugfs takes trash for a tag", DEBUGFS,
+     "		if (!inv->users || inv->smmu != smmu)\n", "		if (inv->smmu != smmu)\n"),
+    ("debugfs looks at the SMMU of trash", DEBUGFS,
+     "inv->users || inv->smmu == smmu ?", "inv->users || inv->smmu ?"),
+    ("debugfs does not list lost tags", DEBUGFS,
+     "		if (!test_bit(id, held))\n", "		if (0)\n"),
+    ("debugfs takes the VMID of a vSMMU for lost", DEBUGFS,
+     "		__set_bit(vsmmu->vmid, vmids);\n", ""),
+    ("debugfs reads while a vSMMU goes", IOMMUFD,
+     "	guard(mutex)(&arm_smmu_asid_lock);\n	arm_smmu_debugfs_del_vsmmu(vsmmu);\n	arm_smmu_tag_release",
+     "	scoped_guard(mutex, &arm_smmu_asid_lock)\n		arm_smmu_debugfs_del_vsmmu(vsmmu);\n	arm_smmu_tag_release"),
 ]
 
 # Those that may go unnoticed, and why.

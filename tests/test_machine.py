@@ -377,15 +377,25 @@ class Demo(unittest.TestCase):
               for config, place in ((7, 0x4000), (6, 0x9000))]
     SAID = ["##dma 64 8 0", "##dma 64 8 0"]
 
-    def judge(self, vmm, stes, nonce="now", trace=TRACE, said=SAID, rounds=ROUNDS, tables=2):
+    # The file of an SMMU, with a domain of a device that is not the guest's.
+    FILE = "smmu arm-smmu-v3.{0}.auto\nasid 1 domain c0 users 1\nvmid 1 vsmmu a{0} domain d0 users 1\n" \
+           "domain c0 stage S1\n\tentry phase TLBI smmu arm-smmu-v3.{0}.auto type S1_ASID id 1 users 1\n" \
+           "domain d0 stage S2\n" + "".join(
+               f"\tentry phase {phase} smmu arm-smmu-v3.{n}.auto type {kind} id 1 users 1\n"
+               for phase, kind in (("TLBI", "S2_VMID_VSMMU"), ("S1_CLEAR", "S2_VMID_S1_CLEAR")) for n in (0, 1))
+    FILES = [FILE.format(0), FILE.format(1)]
+
+    def judge(self, vmm, stes, nonce="now", trace=TRACE, said=SAID, rounds=ROUNDS, tables=2, files=None):
         topology = machine.Topology(2)
         with tempfile.TemporaryDirectory() as tmp:
-            for where in ("images", "out/guest"):
+            for where in ("images", "out/guest", "out/debugfs"):
                 Path(tmp, where).mkdir(parents=True)
             for serial in ("smmu0-nvme0", "smmu1-nvme0"):
                 Path(tmp, f"images/{serial}.img").write_bytes(demo.pattern(nonce, serial, 4) + b"x")
             Path(tmp, "out/guest/vmm.trace").write_text(vmm)
             Path(tmp, "trace.log").write_text("before\n" + trace)
+            for n, file in enumerate(files or ()):
+                Path(tmp, f"out/debugfs/{n}").write_text(file)
             result = machine.Result("t", directory=tmp)
             result.guest = machine.Result("g", devices=["a iommu0", "b iommu1"], said=said)
             witness = demo.Witness([])
@@ -393,7 +403,7 @@ class Demo(unittest.TestCase):
             witness.smmus = [{"stes": {"d": ste}} for ste in stes]
             witness.rounds = rounds
             figures = demo.judge(result, topology, witness, "now", 4,
-                                 {"DMA": 1, "identity": 1}, tables)
+                                 {"DMA": 1, "identity": 1}, tables, files is None)
         return result, figures
 
     def test_two_tables(self):
@@ -403,9 +413,10 @@ class Demo(unittest.TestCase):
         self.assertEqual((figures["tlbi"], figures["vmids"]), ({"TLBI_NH_VA": 1}, {1: 1}))
 
     def test_one_table(self):
-        result, figures = self.judge(self.SHARED, [self.STE, self.STE], tables=1,
+        result, figures = self.judge(self.SHARED, [self.STE, self.STE], tables=1, files=self.FILES,
                                      rounds=[r | {"tables": [0x1000]} for r in self.ROUNDS])
         self.assertEqual(result.failures, [])
+        self.assertEqual([f["smmu"] for f in figures["files"]], ["arm-smmu-v3.0.auto", "arm-smmu-v3.1.auto"])
         self.assertEqual((len(figures["tables"]), len(figures["parents"]), len(figures["viommus"])),
                          (1, 1, 2))
 
@@ -429,6 +440,22 @@ class Demo(unittest.TestCase):
         result, _ = self.judge(self.SHARED, [self.STE, self.STE], tables=2,
                                rounds=[r | {"tables": [0x1000]} for r in self.ROUNDS])
         self.assertEqual(result.failures, ["not ok: 2 stage-2 tables for 2 SMMUs (there are 1)"])
+
+    def test_each_lie_of_debugfs_is_found(self):
+        zero, one = self.FILES
+        for why, files in {
+                "1 files for 2 SMMUs": [zero],
+                "0 files for 2 SMMUs": [],
+                "the STEs VMID [1]": [zero, one.replace("vmid 1", "vmid 2")],
+                "arm-smmu-v3.1.auto has []": [zero, one.replace(" vsmmu a1", "")],
+                "arm-smmu-v3.0.auto lost": [zero.replace("domain c0 stage", "vmid 7 lost\ndomain c0 stage"), one],
+                "not the same": [zero, one.replace("1 users 1\n\tentry", "1 users 2\n\tentry")],
+                "wanted {": [f.replace("S2_VMID_S1_CLEAR id 1 users 1", "S2_VMID_S1_CLEAR id 1 users 2")
+                             for f in self.FILES]}.items():
+            with self.subTest(why=why):
+                result, _ = self.judge(self.SHARED, [self.STE, self.STE], tables=1, files=files,
+                                       rounds=[r | {"tables": [0x1000]} for r in self.ROUNDS])
+                self.assertIn(why, "\n".join(result.failures))
 
     def test_each_lie_of_a_round_is_found(self):
         first, last = self.ROUNDS
