@@ -156,8 +156,6 @@ MUTANTS = [
      "		if (!ret)\n			arm_smmu_cmdq_end_sync(sync->smmu, sync->cmdq, &llq, ret);\n"),
     ("more SMMUs than a pass has room for", SMMU,
      "	else if (wait || pass->num == ARRAY_SIZE(pass->syncs))\n", "	else if (wait)\n"),
-    ("a pass sleeps before it has looked", SMMU,
-     "	arm_smmu_cmdq_pass_poll(pass, false);\n	while (pass->num)\n", "	while (pass->num)\n"),
 ]
 
 # Those that may go unnoticed, and why.
