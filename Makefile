@@ -51,7 +51,10 @@ base-kernels: apply	## build/base-check and build/base-bench, to compare with
 kasan:	apply	## build/kasan: check with KASAN, slower
 	@$(T) scripts/kernel kasan
 
+kcsan:	apply	## run the driver's KUnit suites with KCSAN, slower
+	@$(T) scripts/check kcsan
+
 clean:	## remove what was built, but not build/linux nor the cache
 	@[ ! -d build ] || find build -mindepth 1 -maxdepth 1 ! -name linux -exec rm -rf {} +
 
-.PHONY: help run run-base check bisect mutants model toolbox apply save series kernels base-kernels kasan clean
+.PHONY: help run run-base check bisect mutants model toolbox apply save series kernels base-kernels kasan kcsan clean
