@@ -530,10 +530,65 @@ static void cmds_test_no_fence(struct kunit *test)
 	cmds_test_detach(test, false);
 }
 
+struct cmds_test_poster {
+	struct arm_smmu_fake *fake;
+	struct completion done;
+};
+
+static int cmds_test_post(void *data)
+{
+	struct arm_smmu_cmd cmd = arm_smmu_make_cmd_op(CMDQ_OP_TLBI_NH_ALL);
+	struct cmds_test_poster *poster = data;
+
+	arm_smmu_cmdq_issue_cmd_p(&poster->fake->smmu, &cmd, false);
+	complete_all(&poster->done);
+	while (!kthread_should_stop())
+		usleep_range(100, 200);
+	return 0;
+}
+
+/*
+ * Who waits for space in a full queue looks for himself when nobody else may
+ * have seen that there is some
+ */
+static void cmds_test_wait_for_space(struct kunit *test)
+{
+	struct arm_smmu_cmd cmd = arm_smmu_make_cmd_op(CMDQ_OP_TLBI_NH_ALL);
+	struct arm_smmu_fake *fake = arm_smmu_fake_create(test, 7);
+	struct cmds_test_poster poster = { .fake = fake };
+	struct arm_smmu_cmdq *cmdq = &fake->smmu.cmdq;
+	struct task_struct *task;
+	unsigned int i;
+
+	if (num_online_cpus() < 2)
+		kunit_skip(test, "needs two CPUs");
+
+	/* All is consumed, but without a CMD_SYNC nobody looks */
+	for (i = 0; i < 1 << 7; i++)
+		arm_smmu_cmdq_issue_cmd_p(&fake->smmu, &cmd, false);
+	/* One that waits for a CMD_SYNC, and is then not the last one out */
+	atomic_inc(&cmdq->lock);
+	init_completion(&poster.done);
+	task = kthread_run(cmds_test_post, &poster, "cmds-test");
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, task);
+	KUNIT_EXPECT_EQ(test,
+			wait_for_completion_timeout(&poster.done,
+						    msecs_to_jiffies(50)), 0);
+	(void)atomic_dec_return_release(&cmdq->lock);
+
+	/* Without a look it would be a second, and an error */
+	KUNIT_EXPECT_NE(test,
+			wait_for_completion_timeout(&poster.done,
+						    msecs_to_jiffies(600)), 0);
+	wait_for_completion(&poster.done);
+	kthread_stop(task);
+}
+
 static struct kunit_case arm_smmu_v3_cmds_test_cases[] = {
 	KUNIT_CASE_PARAM(cmds_test_unmap, cmds_test_unmap_gen_params),
 	KUNIT_CASE(cmds_test_unmap_many),
 	KUNIT_CASE(cmds_test_unmap_table),
+	KUNIT_CASE(cmds_test_wait_for_space),
 	KUNIT_CASE_SLOW(cmds_test_ats_fence),
 	KUNIT_CASE_SLOW(cmds_test_no_fence),
 	{}

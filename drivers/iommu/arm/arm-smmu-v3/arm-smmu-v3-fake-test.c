@@ -274,6 +274,49 @@ static void fake_test_time(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, arm_smmu_fake_stamp(fake), sync + 2);
 }
 
+/* A CMD_SYNC is complete when its MSI comes, not when CMDQ_CONS has passed it */
+static void fake_test_msi(struct kunit *test)
+{
+	static const struct arm_smmu_cmd cmds[] = {
+		{ { CMDQ_OP_TLBI_NH_VA | FIELD_PREP_CONST(CMDQ_TLBI_0_ASID, 1),
+		    TEST_IOVA | CMDQ_TLBI_1_LEAF } },
+		{ { CMDQ_OP_CMD_SYNC } },
+	};
+	struct arm_smmu_fake *fake = arm_smmu_fake_create(test, 7);
+	struct arm_smmu_fake_master *fm =
+		arm_smmu_fake_add_master(fake, TEST_SID, 0);
+	struct iommu_domain *s1 = arm_smmu_fake_alloc_domain(fm, 0);
+	u64 num, sum, num_before, sum_before;
+	const unsigned int usecs = 20000;
+	ktime_t start;
+	int i;
+
+	fake->smmu.options |= ARM_SMMU_OPT_MSIPOLL;
+	if (arm_smmu_fake_set_time(fake, 0))
+		kunit_skip(test, "needs two CPUs");
+	KUNIT_ASSERT_EQ(test, 0, arm_smmu_fake_attach(fm, s1));
+	/* Nobody waits for the last command of an attach, but for this one */
+	fake_test_unmap(test, s1);
+	num_before = arm_smmu_fake_num_consumed(fake, &sum_before);
+
+	/* More than the queue holds */
+	for (i = 0; i < 200; i++) {
+		arm_smmu_fake_drop_cmds(fake);
+		fake_test_unmap(test, s1);
+		arm_smmu_fake_expect_cmds(fake, cmds, ARRAY_SIZE(cmds));
+		KUNIT_ASSERT_NE(test, arm_smmu_fake_stamp(fake), 0);
+	}
+	num = arm_smmu_fake_num_consumed(fake, &sum);
+	KUNIT_EXPECT_EQ(test, num - num_before, i);
+	KUNIT_EXPECT_EQ(test, sum - sum_before, i * cmds[0].data[1]);
+
+	KUNIT_ASSERT_EQ(test, 0, arm_smmu_fake_set_time(fake, usecs));
+	start = ktime_get();
+	fake_test_unmap(test, s1);
+	KUNIT_EXPECT_GE(test, ktime_us_delta(ktime_get(), start), usecs);
+	KUNIT_ASSERT_EQ(test, 0, arm_smmu_fake_set_time(fake, 0));
+}
+
 /* The stamps tell the order of commands of many SMMUs */
 static void fake_test_stamps(struct kunit *test)
 {
@@ -440,6 +483,7 @@ static struct kunit_case arm_smmu_v3_fake_test_cases[] = {
 	KUNIT_CASE(fake_test_options),
 	KUNIT_CASE(fake_test_regs),
 	KUNIT_CASE_SLOW(fake_test_time),
+	KUNIT_CASE(fake_test_msi),
 	KUNIT_CASE(fake_test_stamps),
 	KUNIT_CASE(fake_test_tasks),
 	{}

@@ -123,6 +123,7 @@ struct arm_smmu_fake *arm_smmu_fake_create(struct kunit *test,
 	smmu->sid_bits = FAKE_SID_BITS;
 	smmu->streams = RB_ROOT;
 	mutex_init(&smmu->streams_mutex);
+	arm_smmu_debugfs_init_lists(smmu);
 	ida_init(&smmu->asid_map);
 	ida_init(&smmu->vmid_map);
 	KUNIT_ASSERT_EQ(test, 0,
@@ -152,6 +153,8 @@ struct arm_smmu_fake *arm_smmu_fake_create(struct kunit *test,
 						  q->base));
 	q->prod_reg = (u32 __force __iomem *)&fake->prod;
 	q->cons_reg = q->prod_reg;
+	/* Of MSIs only, the SMMU reads its queue at q->base */
+	q->base_dma = SZ_4G;
 	KUNIT_ASSERT_EQ(test, 0, arm_smmu_cmdq_init(smmu, &smmu->cmdq));
 
 	smmu->iommu.max_pasids = 1UL << smmu->ssid_bits;
@@ -224,33 +227,56 @@ void arm_smmu_fake_start(struct arm_smmu_fake *fake)
 		q->cons_reg = q->prod_reg;
 }
 
+/* What an MSI does to the CMD_SYNC that asks for it */
+static void arm_smmu_fake_write_msi(struct arm_smmu_queue *q, const __le64 *ent)
+{
+	u64 offset = (le64_to_cpu(ent[1]) & CMDQ_SYNC_1_MSIADDR_MASK) -
+		     q->base_dma;
+
+	WRITE_ONCE(*(u32 *)((void *)q->base + offset), 0);
+}
+
 /* Consume what there is, up to a CMD_SYNC that is not yet to complete */
 static void arm_smmu_fake_consume(struct arm_smmu_fake *fake)
 {
 	struct arm_smmu_queue *q = &fake->smmu.cmdq.q;
 	u32 left = arm_smmu_fake_index(fake, arm_smmu_fake_prod(fake) -
-					     fake->cons);
+					     fake->next);
 	unsigned int usecs = READ_ONCE(fake->usecs);
 
 	if (fake->stopped)
 		left = min(left, arm_smmu_fake_index(fake,
-						     fake->end - fake->cons));
+						     fake->end - fake->next));
 
 	for (; left; left--) {
-		u64 cmd = le64_to_cpu(Q_ENT(q, fake->cons)[0]);
+		u32 next = arm_smmu_fake_index(fake, fake->next + 1);
+		__le64 *ent = Q_ENT(q, fake->next);
+		u64 cmd = le64_to_cpu(ent[0]);
+		bool sync = FIELD_GET(CMDQ_0_OP, cmd) == CMDQ_OP_CMD_SYNC;
+		bool msi = sync && FIELD_GET(CMDQ_SYNC_0_CS, cmd) ==
+					   CMDQ_SYNC_0_CS_IRQ;
 		ktime_t now = ktime_get();
 
-		if (FIELD_GET(CMDQ_0_OP, cmd) == CMDQ_OP_CMD_SYNC) {
+		if (sync) {
 			if (!fake->sync_end)
 				fake->sync_end = ktime_add_us(now, usecs);
+			/* As early as it may be */
+			if (msi)
+				writel(next, q->cons_reg);
 			if (ktime_before(now, fake->sync_end))
 				return;
 			fake->sync_end = 0;
+		} else {
+			fake->num_cmds++;
+			fake->sum_cmds += le64_to_cpu(ent[1]);
 		}
-		fake->stamps[Q_IDX(&q->llq, fake->cons)] =
+		fake->stamps[Q_IDX(&q->llq, fake->next)] =
 			++arm_smmu_fake_consumer.stamp;
-		/* The stamp is there before the driver goes on */
-		writel(arm_smmu_fake_index(fake, fake->cons + 1), q->cons_reg);
+		fake->next = next;
+		if (msi)
+			arm_smmu_fake_write_msi(q, ent);
+		else
+			writel(next, q->cons_reg);
 	}
 }
 
@@ -298,6 +324,8 @@ static void arm_smmu_fake_untime(void *data)
 	guard(raw_spinlock_irqsave)(&arm_smmu_fake_consumer.lock);
 	list_del_init(&fake->timed);
 	fake->smmu.cmdq.q.cons_reg = fake->smmu.cmdq.q.prod_reg;
+	/* Nobody is left to write one */
+	fake->smmu.options &= ~ARM_SMMU_OPT_MSIPOLL;
 }
 
 /**
@@ -313,6 +341,9 @@ static void arm_smmu_fake_untime(void *data)
  * from one look at CMDQ_CONS to the next.
  *
  * May be called again to change the time, from the next CMD_SYNC on.
+ *
+ * If the driver asks for MSIs (ARM_SMMU_OPT_MSIPOLL), CMDQ_CONS passes a CMD_SYNC
+ * when its time begins and the MSI comes when it is over.
  *
  * Return: 0, or -ENODEV if there is only one CPU.
  */
@@ -338,6 +369,7 @@ int arm_smmu_fake_set_time(struct arm_smmu_fake *fake, unsigned int usecs)
 		arm_smmu_fake_consumer_start(test);
 	scoped_guard(raw_spinlock_irqsave, &arm_smmu_fake_consumer.lock) {
 		fake->cons = arm_smmu_fake_prod(fake);
+		fake->next = fake->cons;
 		q->cons_reg = (u32 __force __iomem *)&fake->cons;
 		list_add_tail(&fake->timed, &arm_smmu_fake_consumer.fakes);
 	}
@@ -368,7 +400,10 @@ bool arm_smmu_fake_next_cmd(struct arm_smmu_fake *fake,
 			    "commands were overwritten before they were read");
 
 	for (i = 0; i < CMDQ_ENT_DWORDS; i++)
-		cmd->data[i] = le64_to_cpu(Q_ENT(q, fake->seen)[i]);
+		cmd->data[i] = le64_to_cpu(READ_ONCE(Q_ENT(q, fake->seen)[i]));
+	/* No command has the opcode 0, it is what an MSI has written */
+	if (!lower_32_bits(cmd->data[0]))
+		cmd->data[0] |= CMDQ_OP_CMD_SYNC;
 	fake->seen = arm_smmu_fake_index(fake, fake->seen + 1);
 	return true;
 }
@@ -388,11 +423,30 @@ u64 arm_smmu_fake_stamp(struct arm_smmu_fake *fake)
 {
 	struct arm_smmu_queue *q = &fake->smmu.cmdq.q;
 	u32 last = arm_smmu_fake_index(fake, fake->seen - 1);
-	u32 behind = arm_smmu_fake_index(fake, readl(q->cons_reg) - last);
+	u32 behind;
 
+	/* The driver may go on before the consumer is out of this */
+	guard(raw_spinlock_irqsave)(&arm_smmu_fake_consumer.lock);
+	behind = arm_smmu_fake_index(fake, fake->next - last);
 	if (!behind || behind > 1U << q->llq.max_n_shift)
 		return 0;
 	return fake->stamps[Q_IDX(&q->llq, last)];
+}
+
+/**
+ * arm_smmu_fake_num_consumed() - How many commands has the SMMU consumed?
+ * @fake: the fake SMMU, which takes time: see arm_smmu_fake_set_time()
+ * @sum: set to the sum of their second words
+ *
+ * For a test that issues more than the queue holds.
+ *
+ * Return: the number of commands since it takes time, but for the CMD_SYNCs.
+ */
+u64 arm_smmu_fake_num_consumed(struct arm_smmu_fake *fake, u64 *sum)
+{
+	guard(raw_spinlock_irqsave)(&arm_smmu_fake_consumer.lock);
+	*sum = fake->sum_cmds;
+	return fake->num_cmds;
 }
 
 /**
@@ -412,8 +466,10 @@ void arm_smmu_fake_expect_cmds(struct arm_smmu_fake *fake,
 	for (i = 0; i < num; i++) {
 		KUNIT_ASSERT_TRUE_MSG(test, arm_smmu_fake_next_cmd(fake, &cmd),
 				      "%u of %u commands issued", i, num);
-		if (cmds[i].data[0] == CMDQ_OP_CMD_SYNC)
+		if (cmds[i].data[0] == CMDQ_OP_CMD_SYNC) {
 			cmd.data[0] &= CMDQ_0_OP;
+			cmd.data[1] = 0;
+		}
 		KUNIT_EXPECT_EQ_MSG(test, cmd.data[0], cmds[i].data[0],
 				    "command %u", i);
 		KUNIT_EXPECT_EQ_MSG(test, cmd.data[1], cmds[i].data[1],

@@ -15,6 +15,9 @@
  * @test: the test that owns it
  * @prod: CMDQ_PROD and, as long as the SMMU takes no time, CMDQ_CONS
  * @cons: CMDQ_CONS of an SMMU that is stopped or takes time
+ * @next: the index of what an SMMU that takes time is to consume next
+ * @num_cmds: how many commands it has consumed, the CMD_SYNCs not counted
+ * @sum_cmds: the sum of their second words
  * @seen: the index of the next command that the test reads
  * @stamps: for each slot of the queue, the number of the command in it
  * @usecs: how long a CMD_SYNC takes
@@ -28,6 +31,9 @@ struct arm_smmu_fake {
 	struct kunit *test;
 	u32 prod;
 	u32 cons;
+	u32 next;
+	u64 num_cmds;
+	u64 sum_cmds;
 	u32 seen;
 	u64 *stamps;
 	unsigned int usecs;
@@ -93,6 +99,7 @@ void arm_smmu_fake_stop(struct arm_smmu_fake *fake, unsigned int num);
 void arm_smmu_fake_start(struct arm_smmu_fake *fake);
 int arm_smmu_fake_set_time(struct arm_smmu_fake *fake, unsigned int usecs);
 u64 arm_smmu_fake_stamp(struct arm_smmu_fake *fake);
+u64 arm_smmu_fake_num_consumed(struct arm_smmu_fake *fake, u64 *sum);
 bool arm_smmu_fake_next_cmd(struct arm_smmu_fake *fake,
 			    struct arm_smmu_cmd *cmd);
 void arm_smmu_fake_expect_cmds(struct arm_smmu_fake *fake,
@@ -120,6 +127,16 @@ int arm_smmu_fake_set_pasid(struct arm_smmu_fake_master *fm,
 
 int arm_smmu_fake_slab_start(struct kunit *test, unsigned int fail_nth);
 bool arm_smmu_fake_slab_stop(struct kunit *test, int *balance);
+
+int arm_smmu_fake_vsmmu_init(struct arm_vsmmu *vsmmu,
+			     struct arm_smmu_fake *fake,
+			     struct iommu_domain *parent);
+void arm_smmu_fake_vsmmu_destroy(void *data);
+struct arm_vsmmu *arm_smmu_fake_alloc_vsmmu(struct arm_smmu_fake *fake,
+					    struct iommu_domain *parent);
+struct iommu_domain *
+arm_smmu_fake_alloc_nested(struct arm_smmu_fake_master *fm,
+			   struct arm_vsmmu *vsmmu, unsigned int cfg, u64 eats);
 
 #ifdef CONFIG_PCI_PASID
 struct device *arm_smmu_fake_pci_alloc(struct arm_smmu_fake *fake, u32 sid,

@@ -299,3 +299,25 @@ struct arm_smmu_inv *arm_smmu_invs_find(struct arm_smmu_invs *invs,
 	return found;
 }
 EXPORT_SYMBOL_IF_KUNIT(arm_smmu_invs_find);
+
+/**
+ * arm_smmu_invs_users() - Count the attachments that use a tag
+ * @invs: the array of the domain
+ * @smmu: the SMMU
+ * @type: INV_TYPE_S1_ASID, INV_TYPE_S2_VMID or INV_TYPE_S2_VMID_VSMMU
+ * @id: the ASID or VMID
+ *
+ * Context: any. Serialised with the writers by the caller.
+ * Return: the @users of its entry, 0 if there is none.
+ */
+unsigned int arm_smmu_invs_users(const struct arm_smmu_invs *invs,
+				 struct arm_smmu_device *smmu,
+				 enum arm_smmu_inv_type type, u32 id)
+{
+	const struct arm_smmu_inv key = { .smmu = smmu, .type = type, .id = id };
+	size_t i = arm_smmu_invs_lower_bound(invs, &key);
+
+	if (i == invs->num_invs || arm_smmu_inv_cmp(&invs->inv[i], &key))
+		return 0;
+	return invs->inv[i].users;
+}

@@ -120,5 +120,8 @@ struct arm_smmu_invs *arm_smmu_invs_purge(struct arm_smmu_invs *invs);
 struct arm_smmu_inv *arm_smmu_invs_find(struct arm_smmu_invs *invs,
 					struct arm_smmu_device *smmu,
 					enum arm_smmu_inv_type type);
+unsigned int arm_smmu_invs_users(const struct arm_smmu_invs *invs,
+				 struct arm_smmu_device *smmu,
+				 enum arm_smmu_inv_type type, u32 id);
 
 #endif /* _ARM_SMMU_V3_INVS_H */

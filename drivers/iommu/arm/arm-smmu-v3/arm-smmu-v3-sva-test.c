@@ -275,6 +275,10 @@ static void sva_test_many(struct kunit *test)
 	/* One domain, hence one notifier, which is a part of it */
 	KUNIT_ASSERT_TRUE(test, list_is_singular(&mm->iommu_mm->sva_domains));
 
+	/* With a second CPU the notifier, which must not sleep, has to wait */
+	for (i = 0; i < num; i++)
+		arm_smmu_fake_set_time(tds[i].fake, 200);
+
 	sva_test_munmap(test, tds, num, mm);
 
 	pasid = mm->iommu_mm->pasid;

@@ -11,6 +11,7 @@
 #include <linux/idr.h>
 
 #include "arm-smmu-v3.h"
+#include "trace.h"
 
 static struct ida *arm_smmu_tag_ida(struct arm_smmu_device *smmu,
 				    const struct arm_smmu_tag *tag)
@@ -86,6 +87,7 @@ int arm_smmu_tag_flush(struct arm_smmu_device *smmu,
 /**
  * arm_smmu_tag_release() - Give back a tag that was in use
  * @smmu: the SMMU
+ * @domain: the domain that it was used for
  * @tag: the tag, which no STE and no CD has any more
  *
  * If it is not known that the TLB is clean the tag is not given back, or the
@@ -95,9 +97,11 @@ int arm_smmu_tag_flush(struct arm_smmu_device *smmu,
  * Context: any.
  */
 void arm_smmu_tag_release(struct arm_smmu_device *smmu,
+			  const struct arm_smmu_domain *domain,
 			  const struct arm_smmu_tag *tag)
 {
 	if (arm_smmu_tag_flush(smmu, tag)) {
+		trace_arm_smmu_tag_put(smmu, domain, tag, 0, false);
 		dev_warn_ratelimited(smmu->dev,
 				     "%s %u is lost, its invalidation timed out\n",
 				     tag->type == INV_TYPE_S1_ASID ? "ASID" :
@@ -105,6 +109,8 @@ void arm_smmu_tag_release(struct arm_smmu_device *smmu,
 				     tag->id);
 		return;
 	}
+	/* Traced before it is free, so before anybody traces that he got it */
+	trace_arm_smmu_tag_put(smmu, domain, tag, 0, true);
 	arm_smmu_tag_free(smmu, tag);
 }
 
@@ -191,23 +197,33 @@ void arm_smmu_tag_unget(struct arm_smmu_device *smmu, struct arm_smmu_tag *tag)
 }
 
 /**
- * arm_smmu_tag_put() - The last device of an SMMU has left a domain
+ * arm_smmu_tag_put() - A device has left a domain, or one of its PASIDs
  * @smmu: the SMMU
  * @domain: the domain
- * @tag: its tag, which no STE and no CD has any more, nor the array
+ * @tag: its tag. If @users is 0 then no STE and no CD has it any more, nor the
+ *	array.
+ * @users: how many attachments still use it
  *
- * Flushes the tag, and frees it unless it is that of a vSMMU.
+ * Flushes the tag after the last, and frees it unless it is that of a vSMMU.
  *
  * Context: arm_smmu_asid_lock is held.
  */
 void arm_smmu_tag_put(struct arm_smmu_device *smmu, struct iommu_domain *domain,
-		      const struct arm_smmu_tag *tag)
+		      const struct arm_smmu_tag *tag, unsigned int users)
 {
 	lockdep_assert_held(&arm_smmu_asid_lock);
 
-	if (domain->type == IOMMU_DOMAIN_NESTED)
-		to_smmu_nested_domain(domain)->vsmmu->vmid_dirty =
-			arm_smmu_tag_flush(smmu, tag);
-	else
-		arm_smmu_tag_release(smmu, tag);
+	if (domain->type == IOMMU_DOMAIN_NESTED) {
+		struct arm_vsmmu *vsmmu = to_smmu_nested_domain(domain)->vsmmu;
+
+		if (!users)
+			vsmmu->vmid_dirty = arm_smmu_tag_flush(smmu, tag);
+		trace_arm_smmu_tag_put(smmu, vsmmu->s2_parent, tag, users,
+				       false);
+	} else if (users) {
+		trace_arm_smmu_tag_put(smmu, to_smmu_domain(domain), tag, users,
+				       false);
+	} else {
+		arm_smmu_tag_release(smmu, to_smmu_domain(domain), tag);
+	}
 }

@@ -3,8 +3,6 @@
  * KUnit tests of the VMID that a vSMMU has, and of what its type in the
  * invalidation array makes the driver issue, on a fake SMMU
  */
-#include <linux/mman.h>
-#include <linux/uaccess.h>
 #include <uapi/linux/iommufd.h>
 
 #include "../../iommufd/iommufd_private.h"
@@ -34,7 +32,6 @@ struct vmid_test {
 	struct arm_vsmmu *vsmmu_too;
 	struct iommu_domain *nested;
 	struct iommu_domain *nested_too;
-	unsigned long uaddr;
 };
 
 static unsigned int vmid_test_num_ids(struct arm_smmu_fake *fake)
@@ -50,69 +47,13 @@ static struct arm_smmu_fake *vmid_test_create(struct kunit *test)
 	return fake;
 }
 
-static int vmid_test_vsmmu_init(struct kunit *test, struct arm_vsmmu *vsmmu,
-				struct arm_smmu_fake *fake,
-				struct iommu_domain *parent)
-{
-	xa_init(&vsmmu->core.vdevs);
-	vsmmu->core.type = IOMMU_VIOMMU_TYPE_ARM_SMMUV3;
-	vsmmu->core.iommu_dev = &fake->smmu.iommu;
-	return arm_smmu_ops.viommu_init(&vsmmu->core, parent, NULL);
-}
-
-static void vmid_test_destroy_vsmmu(void *data)
-{
-	struct arm_vsmmu *vsmmu = data;
-
-	vsmmu->core.ops->destroy(&vsmmu->core);
-	xa_destroy(&vsmmu->core.vdevs);
-}
-
-static struct arm_vsmmu *vmid_test_alloc_vsmmu(struct kunit *test,
-					       struct arm_smmu_fake *fake,
-					       struct iommu_domain *parent)
-{
-	struct arm_vsmmu *vsmmu;
-
-	vsmmu = kunit_kzalloc(test, sizeof(*vsmmu), GFP_KERNEL);
-	KUNIT_ASSERT_NOT_NULL(test, vsmmu);
-	KUNIT_ASSERT_EQ(test, 0,
-			vmid_test_vsmmu_init(test, vsmmu, fake, parent));
-	KUNIT_ASSERT_EQ(test, 0,
-			kunit_add_action_or_reset(test, vmid_test_destroy_vsmmu,
-						  vsmmu));
-	return vsmmu;
-}
-
-static struct iommu_domain *vmid_test_alloc_nested_ats(struct kunit *test,
-						       struct arm_vsmmu *vsmmu,
-						       unsigned int cfg, u64 eats)
-{
-	struct vmid_test *vt = test->priv;
-	struct iommu_hwpt_arm_smmuv3 arg = {
-		.ste[0] = cpu_to_le64(STRTAB_STE_0_V |
-				      FIELD_PREP(STRTAB_STE_0_CFG, cfg)),
-		.ste[1] = cpu_to_le64(FIELD_PREP(STRTAB_STE_1_EATS, eats)),
-	};
-	struct iommu_user_data data = {
-		.type = IOMMU_HWPT_DATA_ARM_SMMUV3,
-		.uptr = (void __user *)vt->uaddr,
-		.len = sizeof(arg),
-	};
-	struct iommu_domain *nested;
-
-	KUNIT_ASSERT_EQ(test, 0, copy_to_user(data.uptr, &arg, sizeof(arg)));
-	nested = vsmmu->core.ops->alloc_domain_nested(&vsmmu->core, 0, &data);
-	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, nested);
-	arm_smmu_fake_own_domain(vt->fm, nested);
-	return nested;
-}
-
 static struct iommu_domain *vmid_test_alloc_nested(struct kunit *test,
 						   struct arm_vsmmu *vsmmu,
 						   unsigned int cfg)
 {
-	return vmid_test_alloc_nested_ats(test, vsmmu, cfg,
+	struct vmid_test *vt = test->priv;
+
+	return arm_smmu_fake_alloc_nested(vt->fm, vsmmu, cfg,
 					  STRTAB_STE_1_EATS_TRANS);
 }
 
@@ -143,12 +84,6 @@ static void vmid_test_setup(struct kunit *test, u32 features)
 	vt = kunit_kzalloc(test, sizeof(*vt), GFP_KERNEL);
 	KUNIT_ASSERT_NOT_NULL(test, vt);
 	test->priv = vt;
-	vt->uaddr = kunit_vm_mmap(test, NULL, 0, PAGE_SIZE,
-				  PROT_READ | PROT_WRITE,
-				  MAP_ANONYMOUS | MAP_PRIVATE, 0);
-	KUNIT_ASSERT_NE(test, vt->uaddr, 0);
-	KUNIT_ASSERT_FALSE(test, IS_ERR_VALUE(vt->uaddr));
-
 	vt->fake = vmid_test_create(test);
 	vt->fake->smmu.features &= ~ARM_SMMU_FEAT_ATS;
 	vt->fake->smmu.features |= features;
@@ -168,8 +103,8 @@ static void vmid_test_setup(struct kunit *test, u32 features)
 
 	vt->parent = arm_smmu_fake_alloc_domain(vt->fm,
 						IOMMU_HWPT_ALLOC_NEST_PARENT);
-	vt->vsmmu = vmid_test_alloc_vsmmu(test, vt->fake, vt->parent);
-	vt->vsmmu_too = vmid_test_alloc_vsmmu(test, vt->fake, vt->parent);
+	vt->vsmmu = arm_smmu_fake_alloc_vsmmu(vt->fake, vt->parent);
+	vt->vsmmu_too = arm_smmu_fake_alloc_vsmmu(vt->fake, vt->parent);
 	vt->nested = vmid_test_alloc_nested(test, vt->vsmmu,
 					    STRTAB_STE_0_CFG_BYPASS);
 	vt->nested_too = vmid_test_alloc_nested(test, vt->vsmmu_too,
@@ -363,12 +298,12 @@ static void vmid_test_destroy(struct kunit *test)
 	vmid_test_setup(test, 0);
 	vt = test->priv;
 	KUNIT_ASSERT_EQ(test, 0,
-			vmid_test_vsmmu_init(test, &vsmmu, vt->fake,
-					     vt->parent));
+			arm_smmu_fake_vsmmu_init(&vsmmu, vt->fake,
+						 vt->parent));
 	KUNIT_EXPECT_EQ(test, vsmmu.vmid, TEST_VMID_NAKED);
 	KUNIT_EXPECT_EQ(test, vmid_test_flushed(test, vt->fake), 0);
 
-	vmid_test_destroy_vsmmu(&vsmmu);
+	arm_smmu_fake_vsmmu_destroy(&vsmmu);
 	KUNIT_EXPECT_EQ(test, vmid_test_flushed(test, vt->fake),
 			BIT(TEST_VMID_NAKED));
 	KUNIT_EXPECT_EQ(test, vmid_test_num_ids(vt->fake), 2);
@@ -382,10 +317,10 @@ static void vmid_test_destroy_timeout(struct kunit *test)
 	vmid_test_setup(test, 0);
 	vt = test->priv;
 	KUNIT_ASSERT_EQ(test, 0,
-			vmid_test_vsmmu_init(test, &vsmmu, vt->fake,
-					     vt->parent));
+			arm_smmu_fake_vsmmu_init(&vsmmu, vt->fake,
+						 vt->parent));
 	arm_smmu_fake_stop(vt->fake, 0);
-	vmid_test_destroy_vsmmu(&vsmmu);
+	arm_smmu_fake_vsmmu_destroy(&vsmmu);
 	arm_smmu_fake_start(vt->fake);
 
 	/* Nobody knows what the TLB still has under it */
@@ -450,21 +385,21 @@ static void vmid_test_no_vmid(struct kunit *test)
 	vt->fake->smmu.vmid_bits = 2;
 
 	KUNIT_ASSERT_EQ(test, 0,
-			vmid_test_vsmmu_init(test, &vsmmus[0], vt->fake,
-					     vt->parent));
+			arm_smmu_fake_vsmmu_init(&vsmmus[0], vt->fake,
+						 vt->parent));
 	KUNIT_EXPECT_EQ(test, -ENOSPC,
-			vmid_test_vsmmu_init(test, &vsmmus[1], vt->fake,
-					     vt->parent));
+			arm_smmu_fake_vsmmu_init(&vsmmus[1], vt->fake,
+						 vt->parent));
 	KUNIT_EXPECT_EQ(test, -ENOSPC,
 			arm_smmu_fake_attach(vt->naked, vt->parent));
 	/* Here is a VMID already */
 	vmid_test_attach(test, vt->fm, vt->nested);
 
-	vmid_test_destroy_vsmmu(&vsmmus[0]);
+	arm_smmu_fake_vsmmu_destroy(&vsmmus[0]);
 	KUNIT_ASSERT_EQ(test, 0,
-			vmid_test_vsmmu_init(test, &vsmmus[1], vt->fake,
-					     vt->parent));
-	vmid_test_destroy_vsmmu(&vsmmus[1]);
+			arm_smmu_fake_vsmmu_init(&vsmmus[1], vt->fake,
+						 vt->parent));
+	arm_smmu_fake_vsmmu_destroy(&vsmmus[1]);
 	KUNIT_EXPECT_EQ(test, vmid_test_num_ids(vt->fake), 2);
 }
 
@@ -719,13 +654,13 @@ static void vmid_test_refused(struct kunit *test)
 	vmid_test_setup(test, ARM_SMMU_FEAT_S2FWB);
 	vt = test->priv;
 	KUNIT_EXPECT_EQ(test, -EINVAL,
-			vmid_test_vsmmu_init(test, &vsmmu, far, vt->parent));
+			arm_smmu_fake_vsmmu_init(&vsmmu, far, vt->parent));
 	KUNIT_EXPECT_EQ(test, vmid_test_num_ids(far), 0);
 
 	far->smmu.features |= ARM_SMMU_FEAT_S2FWB;
 	KUNIT_ASSERT_EQ(test, 0,
-			vmid_test_vsmmu_init(test, &vsmmu, far, vt->parent));
-	vmid_test_destroy_vsmmu(&vsmmu);
+			arm_smmu_fake_vsmmu_init(&vsmmu, far, vt->parent));
+	arm_smmu_fake_vsmmu_destroy(&vsmmu);
 }
 
 /*
@@ -745,8 +680,8 @@ static void vmid_test_s2fwb(struct kunit *test)
 	far->smmu.features |= ARM_SMMU_FEAT_S2FWB;
 	fm = arm_smmu_fake_add_master(far, TEST_SID, 0);
 	nested = vmid_test_alloc_nested(test,
-					vmid_test_alloc_vsmmu(test, far,
-							      vt->parent),
+					arm_smmu_fake_alloc_vsmmu(far,
+								  vt->parent),
 					STRTAB_STE_0_CFG_BYPASS);
 	vmid_test_attach(test, fm, nested);
 	vmid_test_attach(test, fm, arm_smmu_ops.blocked_domain);
@@ -760,8 +695,8 @@ static void vmid_test_s2fwb(struct kunit *test)
 
 	parent = arm_smmu_fake_alloc_domain(fm, IOMMU_HWPT_ALLOC_NEST_PARENT);
 	nested = vmid_test_alloc_nested(test,
-					vmid_test_alloc_vsmmu(test, far,
-							      parent),
+					arm_smmu_fake_alloc_vsmmu(far,
+								  parent),
 					STRTAB_STE_0_CFG_BYPASS);
 	vmid_test_attach(test, fm, nested);
 }
@@ -812,6 +747,7 @@ static void vmid_test_phases(struct kunit *test)
 	const u32 sids[] = { TEST_SID };
 	struct arm_smmu_fake *fakes[3];
 	struct arm_smmu_fake_master *fm;
+	struct arm_vsmmu *vsmmu;
 	u64 first[ARRAY_SIZE(ops)], last[ARRAY_SIZE(ops)] = {};
 	struct arm_smmu_cmd cmd;
 	struct vmid_test *vt;
@@ -823,11 +759,9 @@ static void vmid_test_phases(struct kunit *test)
 	for (i = 0; i < ARRAY_SIZE(fakes); i++) {
 		fakes[i] = vmid_test_create(test);
 		fm = arm_smmu_fake_add_pci_master(fakes[i], sids, 1, 0);
+		vsmmu = arm_smmu_fake_alloc_vsmmu(fakes[i], vt->parent);
 		vmid_test_attach(test, fm,
-				 vmid_test_alloc_nested(test,
-							vmid_test_alloc_vsmmu(test,
-									      fakes[i],
-									      vt->parent),
+				 vmid_test_alloc_nested(test, vsmmu,
 							STRTAB_STE_0_CFG_BYPASS));
 		if (arm_smmu_fake_set_time(fakes[i], 100))
 			kunit_skip(test, "needs two CPUs");
@@ -890,7 +824,7 @@ static void vmid_test_guest_ats(struct kunit *test)
 		if (eats[i] == STRTAB_STE_1_EATS_ABT)
 			num -= 2;
 		vmid_test_attach(test, vt->fm,
-				 vmid_test_alloc_nested_ats(test, vt->vsmmu,
+				 arm_smmu_fake_alloc_nested(vt->fm, vt->vsmmu,
 							    STRTAB_STE_0_CFG_S1_TRANS,
 							    eats[i]));
 		val = le64_to_cpu(arm_smmu_fake_ste(vt->fm)->data[1]);

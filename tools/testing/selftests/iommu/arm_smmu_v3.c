@@ -37,6 +37,7 @@
 static struct test_device {
 	const char *bdf;
 	char smmu[NAME_MAX + 1];
+	char smmu_dev[NAME_MAX + 1];
 	char group[NAME_MAX + 1];
 	u32 type;
 	u8 max_pasid_log2;
@@ -1601,6 +1602,181 @@ TEST_F_TIMEOUT(share, nest_parent, 120)
 }
 
 /*
+ * The file of an SMMU in debugfs. It has lines about other domains too, those of
+ * devices that are not under test.
+ */
+#define DEBUGFS_SIZE	SZ_64K
+#define DEBUGFS_WORD	64
+
+static const char *read_debugfs(const struct smmu_test *t, char *text)
+{
+	char path[PATH_MAX];
+	size_t len = 0;
+	ssize_t ret;
+	int fd;
+
+	snprintf(path, sizeof(path), "/sys/kernel/debug/iommu/arm-smmu-v3/%s",
+		 t->test_device->smmu_dev);
+	fd = open(path, O_RDONLY);
+	if (fd < 0)
+		return "no debugfs, or no CONFIG_IOMMU_DEBUGFS in the kernel";
+	while ((ret = read(fd, text + len, DEBUGFS_SIZE - 1 - len)) > 0)
+		len += ret;
+	VFIO_ASSERT_EQ(ret, 0);
+	VFIO_ASSERT_LT(len, DEBUGFS_SIZE - 1);
+	VFIO_ASSERT_EQ(close(fd), 0);
+	text[len] = 0;
+	VFIO_ASSERT_NULL(strstr(text, " lost\n"));
+	return NULL;
+}
+
+static const char *next_line(const char *line)
+{
+	return strchr(line, '\n') + 1;
+}
+
+/* The lines about a domain, from "domain" on; none if there are none */
+static void debugfs_block(const char *text, const char *domain, char *block)
+{
+	char line[DEBUGFS_WORD * 2];
+	const char *from, *to;
+
+	*block = 0;
+	snprintf(line, sizeof(line), "\ndomain %s stage ", domain);
+	from = strstr(text, line);
+	if (!from)
+		return;
+	VFIO_ASSERT_NULL(strstr(from + 1, line));
+	to = next_line(++from);
+	while (*to == '\t')
+		to = next_line(to);
+	memcpy(block, from, to - from);
+	block[to - from] = 0;
+}
+
+/* How many users the entries of @type and @id have in a block; -1: no entry */
+static int debugfs_users(const char *block, const char *smmu, const char *type,
+			 unsigned int id)
+{
+	char key[DEBUGFS_WORD * 4];
+	const char *entry;
+
+	snprintf(key, sizeof(key), " smmu %s type %s id %u users ", smmu, type,
+		 id);
+	entry = strstr(block, key);
+	if (!entry)
+		return -1;
+	VFIO_ASSERT_NULL(strstr(entry + 1, key));
+	return atoi(entry + strlen(key));
+}
+
+/* The domain that the first device is attached to, and was not @before */
+static void debugfs_new_domain(struct __test_metadata *_metadata,
+			       struct smmu_test *t, const char *before,
+			       char *domain)
+{
+	static char text[DEBUGFS_SIZE];
+	static char block[DEBUGFS_SIZE];
+	unsigned int num = 0;
+	const char *line;
+
+	ASSERT_EQ(NULL, read_debugfs(t, text));
+	for (line = text; *line; line = next_line(line)) {
+		char word[DEBUGFS_WORD];
+
+		if (sscanf(line, "domain %63s stage", word) != 1)
+			continue;
+		debugfs_block(before, word, block);
+		if (*block)
+			continue;
+		strcpy(domain, word);
+		num++;
+	}
+	ASSERT_EQ(1, num);
+}
+
+/*
+ * The @attached devices, a bit for each, are all that is attached to @domain:
+ * the files of their SMMUs have the same array, with as many users of each tag
+ * as there are devices, and no other file has it.
+ */
+static void check_debugfs(struct __test_metadata *_metadata, struct smmu_test *t,
+			  unsigned int num, const char *domain,
+			  unsigned int attached)
+{
+	static char text[DEBUGFS_SIZE], first[DEBUGFS_SIZE];
+	static char block[DEBUGFS_SIZE];
+	unsigned int i, j;
+
+	*first = 0;
+	for (i = 0; i < num; i++) {
+		const char *smmu = t[i].test_device->smmu_dev;
+		char format[DEBUGFS_WORD * 2], kind[DEBUGFS_WORD];
+		unsigned int id, here = 0, users = 0, tags = 0;
+		const char *line;
+
+		ASSERT_EQ(NULL, read_debugfs(&t[i], text));
+		debugfs_block(text, domain, block);
+		for (j = 0; j < num; j++)
+			if (!strcmp(smmu, t[j].test_device->smmu_dev))
+				here += attached >> j & 1;
+		if (!here) {
+			ASSERT_EQ(0, *block);
+			ASSERT_EQ(NULL, strstr(text, domain));
+			continue;
+		}
+
+		ASSERT_NE(0, *block);
+		if (!*first)
+			strcpy(first, block);
+		ASSERT_STREQ(first, block);
+		ASSERT_EQ(NULL, strstr(block, " trash\n"));
+
+		snprintf(format, sizeof(format),
+			 "%%63s %%u domain %s users %%u", domain);
+		for (line = text; *line; line = next_line(line)) {
+			if (sscanf(line, format, kind, &id, &users) != 3)
+				continue;
+			ASSERT_EQ(here, users);
+			ASSERT_EQ(here, debugfs_users(block, smmu,
+						      !strcmp(kind, "asid") ?
+						      "S1_ASID" : "S2_VMID", id));
+			tags++;
+		}
+		ASSERT_EQ(1, tags);
+	}
+}
+
+TEST_F_TIMEOUT(share, debugfs, 60)
+{
+	static char before[DEBUGFS_SIZE];
+	const char *reason = read_debugfs(self->t, before);
+	char domain[DEBUGFS_WORD] = "";
+	struct smmu_test *t = self->t;
+	unsigned int attached = 0, i;
+	u32 hwpt_id;
+
+	if (reason)
+		SKIP(return, "%s", reason);
+
+	ASSERT_EQ(0, hwpt_alloc(t, t->iommu->ioas_id, 0, NULL, &hwpt_id));
+	for (i = 0; i < self->num; i++) {
+		ASSERT_EQ(0, attach(&t[i], hwpt_id));
+		if (!i)
+			debugfs_new_domain(_metadata, t, before, domain);
+		attached |= 1 << i;
+		check_debugfs(_metadata, t, self->num, domain, attached);
+	}
+	for (i = 0; i < self->num; i++) {
+		ASSERT_EQ(0, detach(&t[i]));
+		attached &= ~(1 << i);
+		check_debugfs(_metadata, t, self->num, domain, attached);
+	}
+	ASSERT_EQ(0, destroy(t, hwpt_id));
+	check_debugfs(_metadata, t, self->num, domain, 0);
+}
+
+/*
  * A second IOAS with the same memory, and with a window of its own at the same
  * address. @second allocates and maps in it; DMA is done with @t.
  */
@@ -1825,6 +2001,88 @@ TEST_F_TIMEOUT(nests, beside_naked, 240)
 					  S1_IOVA_2);
 		}
 		check_window(_metadata, t, self->num);
+	}
+}
+
+/*
+ * Every vSMMU has a VMID on its SMMU, with as many users as devices of it are
+ * attached, and so many has what they need in the array of the parent
+ */
+static void check_vsmmus(struct __test_metadata *_metadata, struct smmu_test *t,
+			 unsigned int num, bool attached)
+{
+	static char text[DEBUGFS_SIZE], block[DEBUGFS_SIZE];
+	unsigned int i, j;
+
+	for (i = 0; i < num; i++) {
+		const char *smmu = t[i].test_device->smmu_dev;
+		unsigned int devices = 0, vsmmus = 0, users = 0, id, used;
+		unsigned int found = 0;
+		char domain[DEBUGFS_WORD];
+		const char *line;
+
+		for (j = 0; j < num; j++) {
+			unsigned int k;
+
+			if (strcmp(smmu, t[j].test_device->smmu_dev))
+				continue;
+			devices++;
+			for (k = 0; t[k].viommu_id != t[j].viommu_id; k++)
+				;
+			vsmmus += t[j].viommu_id && k == j;
+		}
+
+		ASSERT_EQ(NULL, read_debugfs(&t[i], text));
+		for (line = text; *line; line = next_line(line)) {
+			if (sscanf(line, "vmid %u vsmmu %*s domain %63s users %u",
+				   &id, domain, &used) != 3)
+				continue;
+			found++;
+			users += used;
+			debugfs_block(text, domain, block);
+			if (!attached) {
+				ASSERT_EQ(0, *block);
+				continue;
+			}
+			ASSERT_EQ(used, debugfs_users(block, smmu,
+						      "S2_VMID_VSMMU", id));
+			ASSERT_EQ(used, debugfs_users(block, smmu,
+						      "S2_VMID_S1_CLEAR", id));
+		}
+		ASSERT_EQ(vsmmus, found);
+		ASSERT_EQ(attached ? devices : 0, users);
+	}
+}
+
+TEST_F_TIMEOUT(nests, debugfs, 60)
+{
+	static char text[DEBUGFS_SIZE];
+	const char *reason = read_debugfs(self->t, text);
+	struct smmu_test *t = self->t;
+	unsigned int i, j;
+
+	if (reason)
+		SKIP(return, "%s", reason);
+
+	check_vsmmus(_metadata, t, self->num, true);
+	for (i = 0; i < self->num; i++)
+		attach_at(_metadata, &t[i], t->iommu->ioas_id, t->window.iova);
+	check_vsmmus(_metadata, t, self->num, false);
+
+	for (i = 0; i < self->num; i++) {
+		ASSERT_EQ(0, destroy(t, t[i].s1_id));
+		ASSERT_EQ(0, destroy(t, t[i].vdevice_id));
+	}
+	for (i = 0; i < self->num; i++) {
+		u32 id = t[i].viommu_id;
+
+		if (!id)
+			continue;
+		ASSERT_EQ(0, destroy(t, id));
+		for (j = i; j < self->num; j++)
+			if (t[j].viommu_id == id)
+				t[j].viommu_id = 0;
+		check_vsmmus(_metadata, t, self->num, false);
 	}
 }
 
@@ -2644,6 +2902,7 @@ static void probe_device(struct test_device *td)
 	iommu_cleanup(iommu);
 
 	sysfs_link(td->bdf, "iommu", td->smmu);
+	sysfs_link(td->bdf, "iommu/device", td->smmu_dev);
 	sysfs_link(td->bdf, "iommu_group", td->group);
 }
 
