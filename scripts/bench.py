@@ -275,6 +275,8 @@ def plot(figures):
 
 
 def draw(figures, path):
+    if not shutil.which("gnuplot"):
+        raise Error("no gnuplot here, so build/bench.svg is not drawn: use 'scripts/toolbox'")
     drawn = subprocess.run(["gnuplot"], input=plot(figures), capture_output=True, text=True)
     if drawn.returncode or drawn.stderr:
         raise Error(f"gnuplot: {drawn.stderr.strip()[-500:]}")
