@@ -73,6 +73,7 @@ class Topology:
     virt: bool = False          # EL2 for the guest, so that it can run KVM
     cpus: int = 2
     mem: int = 2048             # MiB
+    icount: bool = False        # a clock that counts instructions, one a nanosecond, of CPUs that take turns
 
     def __post_init__(self):
         stages = len(self.stages())
@@ -96,8 +97,9 @@ class Topology:
     def board(self):
         """QEMU's arguments for CPU and memory."""
         virt = ",virtualization=on" if self.virt else ""
+        accel = ["tcg,thread=single", "-icount", "shift=0"] if self.icount else ["tcg,thread=multi"]
         return ["-M", f"virt,gic-version=3,its=on,iommu=none{virt}",
-                "-cpu", "max,pauth=off", "-accel", "tcg,thread=multi",
+                "-cpu", "max,pauth=off", "-accel", *accel,
                 "-smp", str(self.cpus), "-m", f"{self.mem}M"]
 
     def devices(self):
@@ -616,11 +618,12 @@ def topology_arguments(parser, **defaults):
     g.add_argument("--virt", action="store_true", help="give the kernel EL2, so that it has KVM")
     g.add_argument("--cpus", type=int, default=d.cpus, metavar="N", help=f"(default {d.cpus})")
     g.add_argument("--mem", type=int, default=d.mem, metavar="MIB", help=f"(default {d.mem})")
+    g.add_argument("--icount", action="store_true", help="let its clock count the instructions of all CPUs, which take turns")
 
 
 def topology_from(args):
     return Topology(args.smmus, args.nvme, args.testdev, args.s1only, args.s2only, args.pair,
-                    args.virt, args.cpus, args.mem)
+                    args.virt, args.cpus, args.mem, args.icount)
 
 
 def main():

@@ -286,6 +286,11 @@ class Evaluation(unittest.TestCase):
 
 
 class Builders(unittest.TestCase):
+    def test_icount(self):
+        self.assertIn("-icount", machine.Topology(cpus=1, icount=True).board())
+        self.assertNotIn("-icount", machine.Topology(cpus=1).board())
+        self.assertNotIn("tcg,thread=multi", machine.Topology(icount=True).board())
+
     def test_cpio(self):
         data = machine.cpio({"a/b/c": (0o100644, b"hello"), "d": (0o100755, b"")})
         self.assertEqual(len(data) % 4, 0)
