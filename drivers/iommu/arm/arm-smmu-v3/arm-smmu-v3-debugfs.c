@@ -105,13 +105,12 @@ static void arm_smmu_debugfs_show_lost(struct seq_file *m, const char *name,
 				       struct ida *ida,
 				       const unsigned long *held)
 {
-	int id = 0;
+	unsigned int id;
 
-	while ((id = ida_find_first_range(ida, id, U16_MAX)) >= 0) {
-		if (!test_bit(id, held))
-			seq_printf(m, "%s %d lost\n", name, id);
-		id++;
-	}
+	/* ida_find_first_range() looks no further than the next 1024 */
+	for (id = 0; id <= U16_MAX; id++)
+		if (!test_bit(id, held) && ida_exists(ida, id))
+			seq_printf(m, "%s %u lost\n", name, id);
 }
 
 static void arm_smmu_debugfs_show_inv(struct seq_file *m,

@@ -51,10 +51,8 @@ static void arm_smmu_fake_check_ids(void *data)
 {
 	struct arm_smmu_fake *fake = data;
 
-	KUNIT_EXPECT_EQ(fake->test,
-			arm_smmu_fake_num_ids(&fake->smmu.asid_map), 0);
-	KUNIT_EXPECT_EQ(fake->test,
-			arm_smmu_fake_num_ids(&fake->smmu.vmid_map), 0);
+	KUNIT_EXPECT_TRUE(fake->test, ida_is_empty(&fake->smmu.asid_map));
+	KUNIT_EXPECT_TRUE(fake->test, ida_is_empty(&fake->smmu.vmid_map));
 	ida_destroy(&fake->smmu.asid_map);
 	ida_destroy(&fake->smmu.vmid_map);
 }

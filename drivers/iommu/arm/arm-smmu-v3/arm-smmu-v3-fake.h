@@ -81,7 +81,7 @@ arm_smmu_fake_cd(struct arm_smmu_fake_master *fm, ioasid_t pasid)
 	return &fm->master->cd_table.linear.table[pasid];
 }
 
-/* How many ASIDs or VMIDs are in use? */
+/* How many ASIDs or VMIDs are in use, of the 1024 that are looked at? */
 static inline unsigned int arm_smmu_fake_num_ids(struct ida *ida)
 {
 	unsigned int num = 0;

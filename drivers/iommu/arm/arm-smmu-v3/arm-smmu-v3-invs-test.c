@@ -3,6 +3,7 @@
  * KUnit tests of the invalidation array. It is data and nothing else, so there
  * is no SMMU here: the pointers to them are numbers that are only compared.
  */
+#include <linux/kprobes.h>
 #include <linux/mm.h>
 #include <linux/prandom.h>
 #include <linux/slab.h>
@@ -618,6 +619,68 @@ static void invs_test_beyond_kmalloc(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, invs->inv[num + 1].users, 2);
 }
 
+/* Pages in one piece, which there are none for the task while it is set */
+static struct {
+	struct task_struct *task;
+	struct kprobe probe;
+	unsigned int refused;
+} invs_test_pieces;
+
+static int invs_test_refuse(struct kprobe *p, struct pt_regs *regs)
+{
+	if (current != READ_ONCE(invs_test_pieces.task) || !in_task())
+		return 0;
+	/* A single page */
+	if (!regs_get_kernel_argument(regs, 1))
+		return 0;
+
+	invs_test_pieces.refused++;
+	/* Return from should_fail_alloc_page() in place of running it */
+	regs_set_return_value(regs, true);
+	instruction_pointer_set(regs, procedure_link_pointer(regs));
+	return 1;
+}
+
+KUNIT_DEFINE_ACTION_WRAPPER(unregister_kprobe_wrapper, unregister_kprobe,
+			    struct kprobe *);
+
+/* Thousands of streams come and go while only single pages are free */
+static void invs_test_single_pages(struct kunit *test)
+{
+	struct arm_smmu_invs *many = invs_test_device(test, 2, 4000);
+	struct arm_smmu_invs *device = invs_test_device(test, 1, 1);
+	struct arm_smmu_invs *merged, *purged = NULL;
+	struct invs_test *it = test->priv;
+
+	memset(&invs_test_pieces, 0, sizeof(invs_test_pieces));
+	invs_test_pieces.probe.symbol_name = "should_fail_alloc_page";
+	invs_test_pieces.probe.pre_handler = invs_test_refuse;
+	if (register_kprobe(&invs_test_pieces.probe))
+		kunit_skip(test,
+			   "needs CONFIG_KPROBES and CONFIG_FAIL_PAGE_ALLOC");
+	KUNIT_ASSERT_EQ(test, 0,
+			kunit_add_action_or_reset(test,
+						  unregister_kprobe_wrapper,
+						  &invs_test_pieces.probe));
+
+	invs_test_merge_device(test, device);
+	WRITE_ONCE(invs_test_pieces.task, current);
+	merged = arm_smmu_invs_merge(it->invs, many);
+	if (!IS_ERR(merged)) {
+		arm_smmu_invs_unref(merged, device);
+		purged = arm_smmu_invs_purge(merged);
+	}
+	WRITE_ONCE(invs_test_pieces.task, NULL);
+
+	KUNIT_ASSERT_FALSE(test, IS_ERR(merged));
+	invs_test_replace(it, merged);
+	KUNIT_ASSERT_NOT_NULL(test, purged);
+	invs_test_replace(it, purged);
+	KUNIT_EXPECT_EQ(test, purged->num_invs, 1 + 4000);
+	/* Both tried, and did without */
+	KUNIT_EXPECT_GE(test, invs_test_pieces.refused, 2);
+}
+
 static struct kunit_case arm_smmu_v3_invs_test_cases[] = {
 	KUNIT_CASE_SLOW(invs_test_random_sequences),
 	KUNIT_CASE(invs_test_merge_no_memory),
@@ -628,6 +691,7 @@ static struct kunit_case arm_smmu_v3_invs_test_cases[] = {
 	KUNIT_CASE(invs_test_merge_unsorted),
 	KUNIT_CASE(invs_test_many_streams),
 	KUNIT_CASE(invs_test_beyond_kmalloc),
+	KUNIT_CASE(invs_test_single_pages),
 	{}
 };
 

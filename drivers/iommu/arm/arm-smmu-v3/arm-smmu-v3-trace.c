@@ -2,7 +2,6 @@
 /*
  * Tracepoints of the arm-smmu-v3 driver
  */
-#include <kunit/visibility.h>
 
 #include "arm-smmu-v3.h"
 
