@@ -251,7 +251,12 @@ def judge_debugfs(witness, files, devices):
             return f"{file['smmu']} has {vsmmus}, the STEs VMID {vmids}"
         if any("lost" in tag for tag in file["tags"]):
             return f"{file['smmu']} lost a tag"
-        arrays += [file["domains"].get(tag["domain"]) for tag in vsmmus]
+        missing = [tag for tag in vsmmus if tag["domain"] not in file["domains"]]
+        if missing:
+            return f"{file['smmu']} does not list the domains of {missing}"
+        arrays += [file["domains"][tag["domain"]] for tag in vsmmus]
+    if not arrays:
+        return "no file has a vSMMU"
     if any(array != arrays[0] for array in arrays):
         return f"the arrays are not the same: {arrays}"
     users = Counter()

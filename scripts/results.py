@@ -76,6 +76,26 @@ def scan_log(lines, allow=(), context=40, shown=18):
     return problems
 
 
+def split_races(lines, ours):
+    """Part KCSAN's reports that do not match OURS from a kernel log.
+
+    Returns the lines without them, and a list of these reports. A report ends
+    with the line of "=" that it began after; one that does not end is kept.
+    """
+    kept, others, begin = [], [], None
+    for line in lines:
+        kept.append(line)
+        if "BUG: KCSAN: " in line:
+            begin = len(kept) - 1
+        elif begin is not None and STAMP.sub("", line).startswith("=" * 60):
+            report = kept[begin:]
+            if not any(re.search(ours, l) for l in report):
+                del kept[begin:]
+                others.append(report)
+            begin = None
+    return kept, others
+
+
 def scan_taint(value):
     return [f"the kernel is tainted ({name})" for bit, name in BAD_TAINTS.items() if value >> bit & 1]
 

@@ -98,6 +98,16 @@ class Scanner(unittest.TestCase):
                     self.assertTrue(found[0].startswith(kind + " in"), found[0])
                     self.assertIn(line, found[0])
 
+    def test_races(self):
+        """KCSAN's reports are told apart by what is in their stacks."""
+        end = "[    1.5] " + "=" * 66
+        ours = [end, "[    1.5] BUG: KCSAN: data-race in a / b", "[    1.5]  arm_smmu_x+0x1/0x2", end]
+        theirs = [end, "[    1.6] BUG: KCSAN: data-race in c / d", "[    1.6]  tick+0x1/0x2", end]
+        cut = ["[    1.7] BUG: KCSAN: data-race in e / f", "[    1.7]  tick+0x1/0x2"]
+        lines, others = results.split_races(GOOD_LOG + ours + theirs + GOOD_LOG + cut, "arm_smmu")
+        self.assertEqual(others, [theirs[1:]])
+        self.assertEqual(lines, GOOD_LOG + ours + theirs[:1] + GOOD_LOG + cut)
+
     def test_cut_here_takes_the_next_lines_kind(self):
         found = results.scan_log(["------------[ cut here ]------------", "kernel BUG at a.c:1!"])
         self.assertTrue(found[0].startswith("BUG in"), found)
@@ -454,6 +464,7 @@ class Demo(unittest.TestCase):
                 "the STEs VMID [1]": [zero, one.replace("vmid 1", "vmid 2")],
                 "arm-smmu-v3.1.auto has []": [zero, one.replace(" vsmmu a1", "")],
                 "arm-smmu-v3.0.auto lost": [zero.replace("domain c0 stage", "vmid 7 lost\ndomain c0 stage"), one],
+                "arm-smmu-v3.1.auto does not list": [zero, one.replace("domain d0 stage", "domain e0 stage")],
                 "not the same": [zero, one.replace("1 users 1\n\tentry", "1 users 2\n\tentry")],
                 "wanted {": [f.replace("S2_VMID_S1_CLEAR id 1 users 1", "S2_VMID_S1_CLEAR id 1 users 2")
                              for f in self.FILES]}.items():
@@ -461,6 +472,13 @@ class Demo(unittest.TestCase):
                 result, _ = self.judge(self.SHARED, [self.STE, self.STE], tables=1, files=files,
                                        rounds=[r | {"tables": [0x1000]} for r in self.ROUNDS])
                 self.assertIn(why, "\n".join(result.failures))
+
+    def test_no_vsmmu_is_found(self):
+        """Files and STEs may agree that there is nothing."""
+        witness = demo.Witness([])
+        witness.smmus = [{"stes": {}}]
+        files = [demo.debugfs(["smmu arm-smmu-v3.0.auto"])]
+        self.assertEqual(demo.judge_debugfs(witness, files, 1), "no file has a vSMMU")
 
     def test_each_lie_of_a_round_is_found(self):
         first, last = self.ROUNDS

@@ -47,7 +47,8 @@
  *  REACH	claims that after a wait by rule 1 there is always space
  *
  * The base itself can leave somebody waiting for space. That needs neither two
- * queues nor a rule of ours, and ends by what is not modelled:
+ * queues nor a rule of ours, and ends by what is not modelled. The series mends
+ * both ("Look at CONS again while waiting for space"):
  *  BASE_SPACE	poll_until_not_full() tries for the lock once. If somebody held
  *		it then, nobody may be left to refresh the copy: the last two
  *		holders race in shared_tryunlock(), or a post without CMD_SYNC
@@ -60,7 +61,10 @@
  * What is not modelled: memory ordering (each step is seen by all at once), the
  * time-out of a CMD_SYNC, errors, MSI polling, the event stream, several queues
  * of one SMMU, fairness among CPUs that never stop. An interrupt that posts
- * while its CPU blocks, holding nothing, is as one more CPU.
+ * while its CPU blocks, holding nothing, is as one more CPU. In the driver a
+ * CMD_SYNC that timed out is let go of before it is consumed, and so are those
+ * that the same pass posts to that queue later, at the next look. Rule 2 is for
+ * speed and has no naive counterpart.
  *
  * Steps that nobody else can tell apart are one. So a cmpxchg() that fails is
  * left out, it only looks again; and a condition that no other can undo is
