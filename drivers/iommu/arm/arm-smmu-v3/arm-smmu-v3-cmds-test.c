@@ -532,8 +532,19 @@ static void cmds_test_no_fence(struct kunit *test)
 
 struct cmds_test_poster {
 	struct arm_smmu_fake *fake;
+	struct task_struct *task;
 	struct completion done;
 };
+
+static void cmds_test_stop_poster(void *data)
+{
+	struct cmds_test_poster *poster = data;
+	struct arm_smmu_queue *q = &poster->fake->smmu.cmdq.q;
+
+	/* Whoever still waits gets his space, or this would not end either */
+	WRITE_ONCE(q->llq.cons, readl(q->cons_reg));
+	kthread_stop(poster->task);
+}
 
 static int cmds_test_post(void *data)
 {
@@ -555,33 +566,39 @@ static void cmds_test_wait_for_space(struct kunit *test)
 {
 	struct arm_smmu_cmd cmd = arm_smmu_make_cmd_op(CMDQ_OP_TLBI_NH_ALL);
 	struct arm_smmu_fake *fake = arm_smmu_fake_create(test, 7);
-	struct cmds_test_poster poster = { .fake = fake };
 	struct arm_smmu_cmdq *cmdq = &fake->smmu.cmdq;
-	struct task_struct *task;
+	struct cmds_test_poster *poster;
 	unsigned int i;
 
 	if (num_online_cpus() < 2)
 		kunit_skip(test, "needs two CPUs");
+	poster = kunit_kzalloc(test, sizeof(*poster), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, poster);
+	poster->fake = fake;
 
 	/* All is consumed, but without a CMD_SYNC nobody looks */
 	for (i = 0; i < 1 << 7; i++)
 		arm_smmu_cmdq_issue_cmd_p(&fake->smmu, &cmd, false);
 	/* One that waits for a CMD_SYNC, and is then not the last one out */
 	atomic_inc(&cmdq->lock);
-	init_completion(&poster.done);
-	task = kthread_run(cmds_test_post, &poster, "cmds-test");
-	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, task);
+	init_completion(&poster->done);
+	poster->task = kthread_run(cmds_test_post, poster, "cmds-test");
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, poster->task);
+	KUNIT_ASSERT_EQ(test, 0,
+			kunit_add_action_or_reset(test, cmds_test_stop_poster,
+						  poster));
 	KUNIT_EXPECT_EQ(test,
-			wait_for_completion_timeout(&poster.done,
+			wait_for_completion_timeout(&poster->done,
 						    msecs_to_jiffies(50)), 0);
 	(void)atomic_dec_return_release(&cmdq->lock);
 
 	/* Without a look it would be a second, and an error */
 	KUNIT_EXPECT_NE(test,
-			wait_for_completion_timeout(&poster.done,
+			wait_for_completion_timeout(&poster->done,
 						    msecs_to_jiffies(600)), 0);
-	wait_for_completion(&poster.done);
-	kthread_stop(task);
+	KUNIT_EXPECT_NE(test,
+			wait_for_completion_timeout(&poster->done,
+						    msecs_to_jiffies(3000)), 0);
 }
 
 static struct kunit_case arm_smmu_v3_cmds_test_cases[] = {

@@ -18,10 +18,13 @@ struct debugfs_test {
 	struct arm_smmu_fake_master *fms[3];
 	struct seq_file got;
 	struct seq_file want;
+	int lost;
 };
 
 KUNIT_DEFINE_ACTION_WRAPPER(sva_unbind_wrapper, iommu_sva_unbind_device,
 			    struct iommu_sva *);
+KUNIT_DEFINE_ACTION_WRAPPER(kthread_stop_put_wrapper, kthread_stop_put,
+			    struct task_struct *);
 
 static void debugfs_test_alloc_text(struct kunit *test, struct seq_file *m)
 {
@@ -367,19 +370,20 @@ static void debugfs_test_sva(struct kunit *test)
 static int debugfs_test_read(void *data)
 {
 	struct debugfs_test *dt = data;
-	int lost = 0;
 
 	while (!kthread_should_stop()) {
 		dt->got.private = &dt->fakes[0]->smmu;
 		dt->got.count = 0;
 		if (arm_smmu_debugfs_show(&dt->got, NULL) ||
-		    seq_has_overflowed(&dt->got))
-			return -EINVAL;
+		    seq_has_overflowed(&dt->got)) {
+			dt->lost = -EINVAL;
+			break;
+		}
 		dt->got.buf[dt->got.count] = 0;
-		lost += !!strstr(dt->got.buf, "lost");
+		dt->lost += !!strstr(dt->got.buf, "lost");
 		cond_resched();
 	}
-	return lost;
+	return 0;
 }
 
 /* Whoever reads meanwhile never finds an id that nobody has */
@@ -398,6 +402,10 @@ static void debugfs_test_race(struct kunit *test)
 	task = kthread_run(debugfs_test_read, dt, "debugfs-test-read");
 	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, task);
 	get_task_struct(task);
+	KUNIT_ASSERT_EQ(test, 0,
+			kunit_add_action_or_reset(test,
+						  kthread_stop_put_wrapper,
+						  task));
 
 	for (i = 0; i < 20; i++) {
 		KUNIT_EXPECT_EQ(test, 0,
@@ -416,8 +424,8 @@ static void debugfs_test_race(struct kunit *test)
 		}
 		arm_smmu_fake_drop_cmds(dt->fakes[0]);
 	}
-	KUNIT_EXPECT_EQ(test, 0, kthread_stop(task));
-	put_task_struct(task);
+	kunit_release_action(test, kthread_stop_put_wrapper, task);
+	KUNIT_EXPECT_EQ(test, 0, dt->lost);
 }
 
 static struct kunit_case arm_smmu_v3_debugfs_test_cases[] = {

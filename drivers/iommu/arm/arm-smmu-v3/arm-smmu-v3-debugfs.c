@@ -105,12 +105,20 @@ static void arm_smmu_debugfs_show_lost(struct seq_file *m, const char *name,
 				       struct ida *ida,
 				       const unsigned long *held)
 {
-	unsigned int id;
+	unsigned int next = 0;
+	int id;
 
-	/* ida_find_first_range() looks no further than the next 1024 */
-	for (id = 0; id <= U16_MAX; id++)
-		if (!test_bit(id, held) && ida_exists(ida, id))
-			seq_printf(m, "%s %u lost\n", name, id);
+	while (next <= U16_MAX) {
+		id = ida_find_first_range(ida, next, U16_MAX);
+		/* It gives up at the end of a bitmap that has some before @next */
+		if (id < 0) {
+			next = round_up(next + 1, IDA_BITMAP_BITS);
+			continue;
+		}
+		if (!test_bit(id, held))
+			seq_printf(m, "%s %d lost\n", name, id);
+		next = id + 1;
+	}
 }
 
 static void arm_smmu_debugfs_show_inv(struct seq_file *m,

@@ -275,6 +275,9 @@ static void arm_smmu_fake_consume(struct arm_smmu_fake *fake)
 			arm_smmu_fake_write_msi(q, ent);
 		else
 			writel(next, q->cons_reg);
+		if (sync && FIELD_GET(CMDQ_SYNC_0_CS, cmd) ==
+				    CMDQ_SYNC_0_CS_SEV)
+			sev();
 	}
 }
 

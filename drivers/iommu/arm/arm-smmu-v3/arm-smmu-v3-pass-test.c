@@ -19,16 +19,39 @@
 #define TEST_IOVA	SZ_1G
 #define TEST_PAGES	(CMDQ_BATCH_ENTRIES + 2)
 
+#define TEST_MAX_SMMUS	20
+/* Far more than anything takes, a timeout of the driver included */
+#define TEST_WAIT_USECS	(3 * USEC_PER_SEC)
+
 #define TEST_STRESS_SMMUS	8
 #define TEST_STRESS_WORKERS	6
 #define TEST_STRESS_MS		2500
 
-/* How often the driver said that something had timed out */
+/* How often the driver said that something of a fake SMMU had timed out */
 static atomic_t pass_test_timeouts;
+
+/* The SMMUs that a task of the test may wait for */
+static struct {
+	struct arm_smmu_fake *fakes[TEST_MAX_SMMUS + 1];
+	unsigned int num;
+} pass_test_smmus;
+
+/* Somebody who works until he is told to stop, if not done before */
+struct pass_test_task {
+	struct kunit *test;
+	struct task_struct *kthread;
+	struct list_head list;
+	void (*work)(struct pass_test_task *task);
+	bool stop;
+	bool done;
+};
+
+/* Those that run */
+static LIST_HEAD(pass_test_tasks);
 
 static void pass_test_console(void *unused, const char *text, size_t len)
 {
-	if (strnstr(text, " timeout", len))
+	if (strnstr(text, "fake-smmu", len) && strnstr(text, " timeout", len))
 		atomic_inc(&pass_test_timeouts);
 }
 
@@ -50,7 +73,16 @@ static void pass_test_suite_exit(struct kunit_suite *suite)
 static int pass_test_init(struct kunit *test)
 {
 	atomic_set(&pass_test_timeouts, 0);
+	pass_test_smmus.num = 0;
+	INIT_LIST_HEAD(&pass_test_tasks);
 	return 0;
+}
+
+/* For a test that knows each command: it may be a machine with the erratum */
+static void pass_test_not_repeated(struct kunit *test)
+{
+	if (static_key_enabled(&arm_smmu_erratum_repeat_tlbi_cfgi_key))
+		kunit_skip(test, "TLBIs are repeated here");
 }
 
 /* It says no more than 10 within 5 seconds */
@@ -116,17 +148,22 @@ static void pass_test_create(struct kunit *test, struct arm_smmu_fake **fakes,
 	unsigned int i;
 
 	for (i = 0; i < num; i++) {
+		KUNIT_ASSERT_LT(test, pass_test_smmus.num,
+				ARRAY_SIZE(pass_test_smmus.fakes));
 		fakes[i] = arm_smmu_fake_create(test, shift);
+		pass_test_smmus.fakes[pass_test_smmus.num++] = fakes[i];
 		if (arm_smmu_fake_set_time(fakes[i], usecs))
 			kunit_skip(test, "needs two CPUs");
 	}
 }
 
-/* Somebody who invalidates, on a CPU that the test does not use */
-struct pass_test_task {
+/* Who invalidates once, or issues somebody else's commands */
+struct pass_test_once {
+	struct pass_test_task task;
 	struct arm_smmu_domain *smmu_domain;
 	unsigned int num_pages;
-	bool done;
+	struct arm_smmu_fake *fake;
+	unsigned int num_cmds;
 };
 
 KUNIT_DEFINE_ACTION_WRAPPER(kthread_stop_wrapper, kthread_stop,
@@ -136,67 +173,144 @@ static int pass_test_run(void *data)
 {
 	struct pass_test_task *task = data;
 
-	pass_test_invalidate(task->smmu_domain, task->num_pages);
+	task->work(task);
 	WRITE_ONCE(task->done, true);
 	while (!kthread_should_stop())
 		usleep_range(1000, 2000);
 	return 0;
 }
 
-static struct task_struct *pass_test_kthread(struct kunit *test,
-					     int (*run)(void *), void *data,
-					     unsigned int cpu)
+static int pass_test_poll_done(struct pass_test_task *task)
 {
-	struct task_struct *kthread = kthread_create(run, data, "pass-test");
+	bool done;
 
-	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, kthread);
-	kthread_bind(kthread, cpu);
-	wake_up_process(kthread);
-	KUNIT_ASSERT_EQ(test, 0,
-			kunit_add_action_or_reset(test, kthread_stop_wrapper,
-						  kthread));
-	return kthread;
+	return read_poll_timeout(READ_ONCE, done, done, 500, TEST_WAIT_USECS,
+				 false, task->done);
 }
 
+/*
+ * Take the locks from whoever has them and say what is consumed. It makes sense
+ * to nobody, but whoever waits for one that is never dropped goes on.
+ */
+static void pass_test_break(void)
+{
+	unsigned int i;
+
+	for (i = 0; i < pass_test_smmus.num; i++) {
+		struct arm_smmu_cmdq *cmdq =
+			&pass_test_smmus.fakes[i]->smmu.cmdq;
+
+		atomic_set(&cmdq->lock, 0);
+		WRITE_ONCE(cmdq->q.llq.cons, readl(cmdq->q.cons_reg));
+	}
+}
+
+/* Runs before kthread_stop(), which would wait for ever on a broken driver */
+static void pass_test_end(void *data)
+{
+	struct pass_test_task *task = data;
+	unsigned int i;
+
+	/* It may be somebody else who ends a test that was aborted */
+	WARN_ON(set_cpus_allowed_ptr(current,
+				     cpumask_of(cpumask_first(cpu_online_mask))));
+	WRITE_ONCE(task->stop, true);
+	for (i = 0; i < pass_test_smmus.num; i++)
+		arm_smmu_fake_start(pass_test_smmus.fakes[i]);
+	if (!pass_test_poll_done(task))
+		return;
+
+	KUNIT_FAIL(task->test, "a task waits for ever");
+	while (!READ_ONCE(task->done)) {
+		pass_test_break();
+		usleep_range(1000, 2000);
+	}
+}
+
+/*
+ * Abort the test because of a task that does not get on. First let them all
+ * come to their end: another task cleans up, and nobody knows on which CPU.
+ */
+static void pass_test_abort(struct kunit *test)
+{
+	struct pass_test_task *task;
+
+	list_for_each_entry(task, &pass_test_tasks, list)
+		pass_test_end(task);
+	KUNIT_FAIL_AND_ABORT(test, "a task did not get on");
+}
+
+/*
+ * A task that does not run yet. It may not be made beside one that waits with
+ * interrupts off, since nobody knows on which CPU it is made.
+ */
+static void pass_test_kthread(struct kunit *test, struct pass_test_task *task,
+			      void (*work)(struct pass_test_task *task),
+			      unsigned int cpu)
+{
+	task->test = test;
+	task->work = work;
+	task->kthread = kthread_create(pass_test_run, task, "pass-test");
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, task->kthread);
+	kthread_bind(task->kthread, cpu);
+	KUNIT_ASSERT_EQ(test, 0,
+			kunit_add_action_or_reset(test, kthread_stop_wrapper,
+						  task->kthread));
+}
+
+static void pass_test_wake(struct pass_test_task *task)
+{
+	list_add_tail(&task->list, &pass_test_tasks);
+	wake_up_process(task->kthread);
+	KUNIT_ASSERT_EQ(task->test, 0,
+			kunit_add_action_or_reset(task->test, pass_test_end,
+						  task));
+}
+
+static void pass_test_do_invalidate(struct pass_test_task *task)
+{
+	struct pass_test_once *once =
+		container_of(task, struct pass_test_once, task);
+
+	pass_test_invalidate(once->smmu_domain, once->num_pages);
+}
+
+/* On a CPU that the test does not use */
 static struct pass_test_task *
 pass_test_start(struct kunit *test, struct arm_smmu_domain *smmu_domain,
 		unsigned int num_pages)
 {
 	unsigned int cpu = cpumask_first(cpu_online_mask);
-	struct pass_test_task *task;
+	struct pass_test_once *once;
 
-	task = kunit_kzalloc(test, sizeof(*task), GFP_KERNEL);
-	KUNIT_ASSERT_NOT_NULL(test, task);
-	task->smmu_domain = smmu_domain;
-	task->num_pages = num_pages;
+	once = kunit_kzalloc(test, sizeof(*once), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, once);
+	once->smmu_domain = smmu_domain;
+	once->num_pages = num_pages;
 
 	/* It waits with interrupts off, which must not keep the test waiting */
 	KUNIT_ASSERT_EQ(test, 0, set_cpus_allowed_ptr(current, cpumask_of(cpu)));
-	pass_test_kthread(test, pass_test_run, task,
+	pass_test_kthread(test, &once->task, pass_test_do_invalidate,
 			  cpumask_last(cpu_online_mask));
-	return task;
+	pass_test_wake(&once->task);
+	return &once->task;
 }
 
 static void pass_test_wait_done(struct kunit *test, struct pass_test_task *task)
 {
-	bool done;
-
-	KUNIT_ASSERT_EQ(test, 0,
-			read_poll_timeout(READ_ONCE, done, done, 500,
-					  10 * USEC_PER_SEC, false,
-					  task->done));
+	if (pass_test_poll_done(task))
+		pass_test_abort(test);
 }
 
 /* Wait for the next command to be issued */
-static void pass_test_wait_cmd(struct kunit *test, struct arm_smmu_fake *fake)
+static void pass_test_wait_cmd(struct kunit *test, struct arm_smmu_fake *fake,
+			       struct arm_smmu_cmd *cmd)
 {
-	struct arm_smmu_cmd cmd;
 	bool issued;
 
-	KUNIT_ASSERT_EQ(test, 0,
-			read_poll_timeout(arm_smmu_fake_next_cmd, issued,
-					  issued, 500, 10 * USEC_PER_SEC,
-					  false, fake, &cmd));
+	if (read_poll_timeout(arm_smmu_fake_next_cmd, issued, issued, 500,
+			      TEST_WAIT_USECS, false, fake, cmd))
+		pass_test_abort(test);
 }
 
 static unsigned int pass_test_num_cmds(struct arm_smmu_fake *fake)
@@ -209,51 +323,83 @@ static unsigned int pass_test_num_cmds(struct arm_smmu_fake *fake)
 	return num;
 }
 
-/* Somebody else's commands */
-static void pass_test_issue(struct kunit *test, struct arm_smmu_fake *fake,
-			    unsigned int num)
+static void pass_test_do_issue(struct pass_test_task *task)
 {
+	struct pass_test_once *once =
+		container_of(task, struct pass_test_once, task);
 	struct arm_smmu_cmd cmd = { { CMDQ_OP_TLBI_NH_ASID } };
 
-	while (num--)
-		KUNIT_ASSERT_EQ(test, 0,
-				arm_smmu_cmdq_issue_cmd_p(&fake->smmu, &cmd,
-							  false));
+	/* Without a CMD_SYNC it cannot fail, and waits with interrupts on */
+	while (once->num_cmds--)
+		arm_smmu_cmdq_issue_cmd_p(&once->fake->smmu, &cmd, false);
 }
 
 /*
- * One command and its CMD_SYNC on each SMMU: all are at work before the first
- * is done, and what came before is complete.
+ * Somebody else's commands. Who waits for space does so for as long as there is
+ * none: let another task do it, which shares the CPU of the test.
+ */
+static struct pass_test_task *
+pass_test_prepare_issue(struct kunit *test, struct arm_smmu_fake *fake,
+			unsigned int num)
+{
+	struct pass_test_once *once;
+
+	once = kunit_kzalloc(test, sizeof(*once), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, once);
+	once->fake = fake;
+	once->num_cmds = num;
+	pass_test_kthread(test, &once->task, pass_test_do_issue,
+			  cpumask_first(cpu_online_mask));
+	return &once->task;
+}
+
+static void pass_test_issue(struct kunit *test, struct pass_test_task *task)
+{
+	pass_test_wake(task);
+	pass_test_wait_done(test, task);
+}
+
+/* The next command of an SMMU that hangs is issued */
+static void pass_test_expect_cmd(struct kunit *test, struct arm_smmu_fake *fake,
+				 u8 opcode)
+{
+	struct arm_smmu_cmd cmd;
+
+	pass_test_wait_cmd(test, fake, &cmd);
+	KUNIT_EXPECT_EQ(test, cmd.data[0] & CMDQ_0_OP, opcode);
+	KUNIT_EXPECT_EQ(test, arm_smmu_fake_stamp(fake), 0);
+}
+
+/*
+ * One command and its CMD_SYNC on each SMMU, all of which hang: they are issued
+ * to all of them, and nothing more as long as one of them is not complete.
  */
 static void pass_test_expect_round(struct kunit *test,
 				   struct arm_smmu_fake **fakes,
-				   unsigned int num, u8 opcode, u64 *complete)
+				   unsigned int num, u8 opcode)
 {
-	u64 first = U64_MAX, last = 0, first_sync = U64_MAX, last_sync = 0;
-	struct arm_smmu_cmd cmd;
 	unsigned int i;
-	u64 stamp;
 
 	for (i = 0; i < num; i++) {
-		KUNIT_ASSERT_TRUE(test, arm_smmu_fake_next_cmd(fakes[i], &cmd));
-		KUNIT_EXPECT_EQ(test, cmd.data[0] & CMDQ_0_OP, opcode);
-		stamp = arm_smmu_fake_stamp(fakes[i]);
-		first = min(first, stamp);
-		last = max(last, stamp);
-
-		KUNIT_ASSERT_TRUE(test, arm_smmu_fake_next_cmd(fakes[i], &cmd));
-		KUNIT_EXPECT_EQ(test, cmd.data[0] & CMDQ_0_OP,
-				CMDQ_OP_CMD_SYNC);
-		stamp = arm_smmu_fake_stamp(fakes[i]);
-		first_sync = min(first_sync, stamp);
-		last_sync = max(last_sync, stamp);
+		pass_test_expect_cmd(test, fakes[i], opcode);
+		pass_test_expect_cmd(test, fakes[i], CMDQ_OP_CMD_SYNC);
 	}
-	KUNIT_EXPECT_GT(test, first, *complete);
-	KUNIT_EXPECT_GT(test, first_sync, last);
-	*complete = last_sync;
+	/* None is given up */
+	for (i = 0; i < num; i++)
+		KUNIT_EXPECT_EQ(test, 1,
+				atomic_read(&fakes[i]->smmu.cmdq.lock));
+
+	/* They consume what there is by now, the first one comes last */
+	for (i = 1; i < num; i++)
+		arm_smmu_fake_stop(fakes[i], 0);
+	usleep_range(2000, 3000);
+	for (i = 0; i < pass_test_smmus.num; i++)
+		KUNIT_EXPECT_EQ(test, 0,
+				pass_test_num_cmds(pass_test_smmus.fakes[i]));
+	arm_smmu_fake_stop(fakes[0], 0);
 }
 
-/* Three phases, each of which takes the time of one SMMU */
+/* Three phases, in each of which all SMMUs are at work at the same time */
 static void pass_test_overlap(struct kunit *test)
 {
 	static const struct {
@@ -265,39 +411,35 @@ static void pass_test_overlap(struct kunit *test)
 		{ INV_TYPE_ATS_FULL, CMDQ_OP_ATC_INV },
 	};
 	const unsigned int num = *(const unsigned int *)test->param_value;
-	const unsigned int usecs = 100000;
 	struct arm_smmu_domain *smmu_domain =
 		pass_test_alloc(test, num * ARRAY_SIZE(phases));
 	struct arm_smmu_fake **fakes;
+	struct pass_test_task *task;
 	unsigned int i, j;
-	u64 complete = 0;
-	ktime_t start;
 
+	pass_test_not_repeated(test);
 	fakes = kunit_kcalloc(test, num, sizeof(*fakes), GFP_KERNEL);
 	KUNIT_ASSERT_NOT_NULL(test, fakes);
-	pass_test_create(test, fakes, num, TEST_SHIFT, usecs);
+	pass_test_create(test, fakes, num, TEST_SHIFT, 0);
 	for (i = 0; i < ARRAY_SIZE(phases); i++)
 		for (j = 0; j < num; j++)
 			pass_test_add(smmu_domain, fakes[j], phases[i].type, 1);
-
-	start = ktime_get();
-	pass_test_invalidate(smmu_domain, 1);
-	/* The driver may see each as twice as long */
-	if (num > 4)
-		KUNIT_EXPECT_LT(test, ktime_us_delta(ktime_get(), start),
-				num * ARRAY_SIZE(phases) * usecs);
+	for (j = 0; j < num; j++)
+		arm_smmu_fake_stop(fakes[j], 0);
+	task = pass_test_start(test, smmu_domain, 1);
 
 	for (i = 0; i < ARRAY_SIZE(phases); i++)
 		for (j = 0; j < num; j += CMDQ_PASS_SYNCS)
 			pass_test_expect_round(test, fakes + j,
 					       min(num - j, CMDQ_PASS_SYNCS),
-					       phases[i].opcode, &complete);
+					       phases[i].opcode);
+	pass_test_wait_done(test, task);
 	for (j = 0; j < num; j++)
 		KUNIT_EXPECT_EQ(test, pass_test_num_cmds(fakes[j]), 0);
 	pass_test_expect_timeouts(test, 0);
 }
 
-static const unsigned int pass_test_nums[] = { 2, 8, 16, 20 };
+static const unsigned int pass_test_nums[] = { 2, 8, 16, TEST_MAX_SMMUS };
 
 static void pass_test_num_desc(const unsigned int *num, char *desc)
 {
@@ -312,19 +454,23 @@ static void pass_test_release(struct kunit *test)
 	const unsigned int num = 3;
 	struct arm_smmu_domain *smmu_domain = pass_test_alloc(test, num);
 	struct arm_smmu_fake *fakes[3];
-	struct pass_test_task *task;
+	struct pass_test_task *task, *issues[2];
+	struct arm_smmu_cmd cmd;
 	unsigned int i;
 
 	pass_test_create(test, fakes, num, TEST_SHIFT, 0);
+	for (i = 0; i < 2; i++)
+		issues[i] = pass_test_prepare_issue(test, fakes[2 * i],
+						    2 * TEST_QUEUE);
 	for (i = 0; i < num; i++)
 		pass_test_add(smmu_domain, fakes[i], INV_TYPE_S1_ASID, 1);
 	arm_smmu_fake_stop(fakes[1], 0);
 	task = pass_test_start(test, smmu_domain, 1);
 	/* It comes last */
-	pass_test_wait_cmd(test, fakes[2]);
+	pass_test_wait_cmd(test, fakes[2], &cmd);
 
-	pass_test_issue(test, fakes[0], 2 * TEST_QUEUE);
-	pass_test_issue(test, fakes[2], 2 * TEST_QUEUE);
+	for (i = 0; i < 2; i++)
+		pass_test_issue(test, issues[i]);
 	KUNIT_EXPECT_FALSE(test, READ_ONCE(task->done));
 
 	arm_smmu_fake_start(fakes[1]);
@@ -334,17 +480,76 @@ static void pass_test_release(struct kunit *test)
 
 static const struct pass_test_dead {
 	const char *name;
-	unsigned int mask;
+	unsigned int num_smmus;
+	/* Which of them hang, and which of those write MSIs otherwise */
+	u32 mask;
+	u32 msis;
+	/* How long a pass takes, how often it says so, and how often it is tried */
+	unsigned int waits;
 	unsigned int timeouts;
+	unsigned int rounds;
 } pass_test_deads[] = {
-	{ .name = "one", .mask = BIT(3), .timeouts = 1 },
-	{ .name = "the last", .mask = BIT(7), .timeouts = 1 },
-	{ .name = "two", .mask = BIT(2) | BIT(5), .timeouts = 2 },
+	{
+		/* Of the fifth it does not know in the next phase */
+		.name = "more than a pass has room for",
+		.num_smmus = 8,
+		.mask = GENMASK(CMDQ_PASS_DEAD + 1, 1),
+		.waits = 3,
+		.timeouts = CMDQ_PASS_DEAD + 3,
+		.rounds = 1,
+	}, {
+		.name = "one",
+		.num_smmus = 8,
+		.mask = BIT(3),
+		.waits = 1,
+		.timeouts = 1,
+		.rounds = 2,
+	}, {
+		.name = "the last",
+		.num_smmus = 8,
+		.mask = BIT(7),
+		.waits = 1,
+		.timeouts = 1,
+		.rounds = 1,
+	}, {
+		.name = "two",
+		.num_smmus = 8,
+		.mask = BIT(2) | BIT(5),
+		.waits = 1,
+		.timeouts = 2,
+		.rounds = 1,
+	}, {
+		/* As ever: nobody else has to wait for it */
+		.name = "there is no other",
+		.num_smmus = 1,
+		.mask = BIT(0),
+		.waits = 3,
+		.timeouts = 3,
+		.rounds = 1,
+	}, {
+		.name = "no MSI",
+		.num_smmus = 2,
+		.mask = BIT(1),
+		.msis = BIT(1),
+		.waits = 1,
+		.timeouts = 1,
+		.rounds = 1,
+	}, {
+		.name = "two of many",
+		.num_smmus = TEST_MAX_SMMUS,
+		.mask = BIT(CMDQ_PASS_SYNCS - 1) | BIT(TEST_MAX_SMMUS - 1),
+		.waits = 2,
+		.timeouts = 2,
+		.rounds = 1,
+	},
 };
 
 KUNIT_ARRAY_PARAM_DESC(pass_test_dead, pass_test_deads, name);
 
-/* SMMUs that hang cost one timeout in all, and nothing on those that do not */
+/*
+ * SMMUs that hang and are waited for at the same time cost one timeout in all,
+ * and nothing on those that do not hang
+ */
 static void pass_test_dead(struct kunit *test)
 {
 	static const struct arm_smmu_cmd cmds[] = {
@@ -363,16 +568,24 @@ static void pass_test_dead(struct kunit *test)
 		INV_TYPE_ATS_FULL,
 	};
 	const struct pass_test_dead *param = test->param_value;
-	const unsigned int num = 8;
+	const unsigned int num = param->num_smmus;
 	struct arm_smmu_domain *smmu_domain =
 		pass_test_alloc(test, num * ARRAY_SIZE(types));
-	struct arm_smmu_fake *fakes[8];
+	struct arm_smmu_fake *fakes[TEST_MAX_SMMUS];
 	unsigned int i, j, round;
 	ktime_t start;
 	s64 usecs;
 
-	for (i = 0; i < num; i++)
+	pass_test_not_repeated(test);
+	for (i = 0; i < num; i++) {
 		fakes[i] = arm_smmu_fake_create(test, TEST_SHIFT);
+		if (!(param->msis & BIT(i)))
+			continue;
+		/* Somebody has to write it */
+		if (arm_smmu_fake_set_time(fakes[i], 0))
+			kunit_skip(test, "needs two CPUs");
+		fakes[i]->smmu.options |= ARM_SMMU_OPT_MSIPOLL;
+	}
 	for (i = 0; i < ARRAY_SIZE(types); i++)
 		for (j = 0; j < num; j++)
 			pass_test_add(smmu_domain, fakes[j], types[i], 1);
@@ -382,12 +595,14 @@ static void pass_test_dead(struct kunit *test)
 			arm_smmu_fake_stop(fakes[i], 0);
 
 	/* Whoever invalidates next does not know of it and has to find out */
-	for (round = 0; round < 2; round++) {
+	for (round = 0; round < param->rounds; round++) {
 		start = ktime_get();
 		pass_test_invalidate(smmu_domain, 1);
 		usecs = ktime_us_delta(ktime_get(), start);
-		KUNIT_EXPECT_GE(test, usecs, ARM_SMMU_POLL_TIMEOUT_US);
-		KUNIT_EXPECT_LT(test, usecs, 2 * ARM_SMMU_POLL_TIMEOUT_US);
+		KUNIT_EXPECT_GE(test, usecs,
+				param->waits * ARM_SMMU_POLL_TIMEOUT_US);
+		KUNIT_EXPECT_LT(test, usecs,
+				(param->waits + 1) * ARM_SMMU_POLL_TIMEOUT_US);
 		pass_test_expect_timeouts(test, param->timeouts);
 		/* What hangs may only be slow: it gets everything, too */
 		for (i = 0; i < num; i++)
@@ -456,6 +671,7 @@ static void pass_test_dead_vcmdq(struct kunit *test)
 	struct arm_smmu_fake *fake = arm_smmu_fake_create(test, TEST_SHIFT);
 	struct arm_smmu_fake *vcmdq = arm_smmu_fake_create(test, TEST_SHIFT);
 
+	pass_test_not_repeated(test);
 	pass_test_set_vcmdq(test, fake, vcmdq);
 	pass_test_add(smmu_domain, fake, INV_TYPE_S1_ASID, 1);
 	pass_test_add(smmu_domain, fake, INV_TYPE_ATS_FULL, 1);
@@ -468,12 +684,12 @@ static void pass_test_dead_vcmdq(struct kunit *test)
 
 static void pass_test_disable_repeat(void *unused)
 {
-	static_branch_disable(&arm_smmu_erratum_repeat_tlbi_cfgi_key);
+	static_branch_dec(&arm_smmu_erratum_repeat_tlbi_cfgi_key);
 }
 
 static void pass_test_enable_repeat(struct kunit *test)
 {
-	static_branch_enable(&arm_smmu_erratum_repeat_tlbi_cfgi_key);
+	static_branch_inc(&arm_smmu_erratum_repeat_tlbi_cfgi_key);
 	KUNIT_ASSERT_EQ(test, 0,
 			kunit_add_action_or_reset(test,
 						  pass_test_disable_repeat,
@@ -579,6 +795,8 @@ static void pass_test_mixed(struct kunit *test)
 	unsigned int i, j, num_cmds;
 	struct arm_smmu_cmd *cmds;
 
+	if (!repeat)
+		pass_test_not_repeated(test);
 	cmds = kunit_kcalloc(test, 1 << shift, sizeof(*cmds), GFP_KERNEL);
 	KUNIT_ASSERT_NOT_NULL(test, cmds);
 	pass_test_create(test, fakes, num, shift, 2000);
@@ -685,6 +903,8 @@ static void pass_test_middle(struct kunit *test)
 	struct pass_test_task *task;
 	unsigned int num = 0, i;
 
+	if (!param->repeat)
+		pass_test_not_repeated(test);
 	pass_test_create(test, fakes, 4, 9, 0);
 	pass_test_add(smmu_domain, fakes[0], INV_TYPE_S1_ASID, 1);
 	pass_test_add(smmu_domain, fakes[1], INV_TYPE_S1_ASID, 1);
@@ -735,6 +955,7 @@ static void pass_test_nothing(struct kunit *test)
 	struct arm_smmu_fake *fakes[2];
 	int i;
 
+	pass_test_not_repeated(test);
 	pass_test_create(test, fakes, 2, TEST_SHIFT, 20000);
 	fakes[0]->smmu.features |= ARM_SMMU_FEAT_RANGE_INV;
 	for (i = 0; i < 2; i++)
@@ -785,10 +1006,11 @@ static void pass_test_full(struct kunit *test)
 	static const struct pass_test_run runs[4] = { { 0, TEST_PAGES } };
 	struct arm_smmu_domain *smmu_domain = pass_test_alloc(test, 3);
 	struct arm_smmu_fake *fakes[3];
-	struct arm_smmu_cmd *cmds;
-	struct pass_test_task *task;
+	struct arm_smmu_cmd *cmds, cmd;
+	struct pass_test_task *task, *fill, *issue;
 	unsigned int i, num_cmds;
 
+	pass_test_not_repeated(test);
 	cmds = kunit_kcalloc(test, TEST_QUEUE, sizeof(*cmds), GFP_KERNEL);
 	KUNIT_ASSERT_NOT_NULL(test, cmds);
 	num_cmds = pass_test_cmds(cmds, runs, INV_TYPE_S1_ASID);
@@ -796,12 +1018,14 @@ static void pass_test_full(struct kunit *test)
 	for (i = 0; i < 3; i++)
 		pass_test_add(smmu_domain, fakes[i], INV_TYPE_S1_ASID, 1);
 	arm_smmu_fake_stop(fakes[1], 0);
-	pass_test_issue(test, fakes[1], TEST_QUEUE);
+	fill = pass_test_prepare_issue(test, fakes[1], TEST_QUEUE);
+	issue = pass_test_prepare_issue(test, fakes[0], 2 * TEST_QUEUE);
+	pass_test_issue(test, fill);
 	KUNIT_ASSERT_EQ(test, pass_test_num_cmds(fakes[1]), TEST_QUEUE);
 
 	task = pass_test_start(test, smmu_domain, TEST_PAGES);
-	pass_test_wait_cmd(test, fakes[0]);
-	pass_test_issue(test, fakes[0], 2 * TEST_QUEUE);
+	pass_test_wait_cmd(test, fakes[0], &cmd);
+	pass_test_issue(test, issue);
 	KUNIT_EXPECT_FALSE(test, READ_ONCE(task->done));
 	KUNIT_EXPECT_EQ(test, pass_test_num_cmds(fakes[1]), 0);
 	KUNIT_EXPECT_EQ(test, pass_test_num_cmds(fakes[2]), 0);
@@ -814,6 +1038,7 @@ static void pass_test_full(struct kunit *test)
 }
 
 struct pass_test_worker {
+	struct pass_test_task task;
 	struct arm_smmu_fake **fakes;
 	struct arm_smmu_domain *smmu_domain;
 	struct rnd_state rnd;
@@ -828,7 +1053,7 @@ static void pass_test_work_once(struct pass_test_worker *worker,
 {
 	struct arm_smmu_domain *smmu_domain = worker->smmu_domain;
 	unsigned int i, j, order[TEST_STRESS_SMMUS];
-	u32 num, num_pages, rnd;
+	u32 num, num_pages, num_clear = 0, num_ats = 0, rnd;
 
 	rnd = prandom_u32_state(&worker->rnd);
 	num = 1 + rnd % TEST_STRESS_SMMUS;
@@ -853,6 +1078,17 @@ static void pass_test_work_once(struct pass_test_worker *worker,
 		for (i = 0; i < num; i++)
 			pass_test_add(smmu_domain, worker->fakes[order[i]],
 				      INV_TYPE_S1_ASID, 1);
+		/* More phases, on some of them */
+		if (rnd & BIT(19))
+			num_clear = 1 + (rnd >> 20) % num;
+		for (i = 0; i < num_clear; i++)
+			pass_test_add(smmu_domain, worker->fakes[order[i]],
+				      INV_TYPE_S2_VMID_S1_CLEAR, 1);
+		if (rnd & BIT(24))
+			num_ats = 1 + (rnd >> 25) % num;
+		for (i = 0; i < num_ats; i++)
+			pass_test_add(smmu_domain, worker->fakes[order[i]],
+				      INV_TYPE_ATS_FULL, 1);
 		arm_smmu_domain_inv_range(smmu_domain, iova, num_pages * SZ_4K,
 					  SZ_4K, true);
 	}
@@ -863,20 +1099,26 @@ static void pass_test_work_once(struct pass_test_worker *worker,
 			worker->sum_cmds[order[i]] +=
 				(iova + j * SZ_4K) | CMDQ_TLBI_1_LEAF;
 	}
+	for (i = 0; i < num_clear; i++)
+		worker->num_cmds[order[i]]++;
+	for (i = 0; i < num_ats; i++) {
+		worker->num_cmds[order[i]]++;
+		worker->sum_cmds[order[i]] += ATC_INV_SIZE_ALL;
+	}
 }
 
-static int pass_test_work(void *data)
+static void pass_test_work(struct pass_test_task *task)
 {
-	struct pass_test_worker *worker = data;
+	struct pass_test_worker *worker =
+		container_of(task, struct pass_test_worker, task);
 	unsigned long iova = TEST_IOVA;
 
-	while (!kthread_should_stop()) {
+	while (!READ_ONCE(task->stop)) {
 		pass_test_work_once(worker, iova);
 		iova += 2 * CMDQ_BATCH_ENTRIES * SZ_4K;
 		worker->rounds++;
 		cond_resched();
 	}
-	return 0;
 }
 
 /*
@@ -885,7 +1127,6 @@ static int pass_test_work(void *data)
  */
 static void pass_test_stress(struct kunit *test)
 {
-	struct task_struct *tasks[TEST_STRESS_WORKERS];
 	struct arm_smmu_fake *fakes[TEST_STRESS_SMMUS];
 	unsigned int i, j, cpu = cpumask_first(cpu_online_mask);
 	struct pass_test_worker *workers, *worker;
@@ -895,12 +1136,15 @@ static void pass_test_stress(struct kunit *test)
 
 	if (num_online_cpus() < 3)
 		kunit_skip(test, "needs three CPUs, one for the SMMUs");
+	pass_test_not_repeated(test);
 	workers = kunit_kcalloc(test, TEST_STRESS_WORKERS, sizeof(*workers),
 				GFP_KERNEL);
 	KUNIT_ASSERT_NOT_NULL(test, workers);
 	pass_test_create(test, fakes, TEST_STRESS_SMMUS, TEST_SHIFT, 0);
 	for (i = 0; i < TEST_STRESS_SMMUS; i += 3)
 		fakes[i]->smmu.options |= ARM_SMMU_OPT_MSIPOLL;
+	fakes[1]->smmu.options |= ARM_SMMU_OPT_CMDQ_FORCE_SYNC;
+	fakes[2]->smmu.features |= ARM_SMMU_FEAT_SEV;
 
 	/* This CPU is free of those who wait */
 	KUNIT_ASSERT_EQ(test, 0, set_cpus_allowed_ptr(current, cpumask_of(cpu)));
@@ -908,7 +1152,8 @@ static void pass_test_stress(struct kunit *test)
 	for (i = 0; i < TEST_STRESS_WORKERS; i++) {
 		worker = &workers[i];
 		worker->fakes = fakes;
-		worker->smmu_domain = pass_test_alloc(test, TEST_STRESS_SMMUS);
+		worker->smmu_domain = pass_test_alloc(test,
+						      3 * TEST_STRESS_SMMUS);
 		prandom_seed_state(&worker->rnd, i + 2);
 	}
 	j = cpu;
@@ -916,9 +1161,10 @@ static void pass_test_stress(struct kunit *test)
 		do {
 			j = cpumask_next_wrap(j, cpu_online_mask);
 		} while (j == cpu);
-		tasks[i] = pass_test_kthread(test, pass_test_work, &workers[i],
-					     j);
+		pass_test_kthread(test, &workers[i].task, pass_test_work, j);
 	}
+	for (i = 0; i < TEST_STRESS_WORKERS; i++)
+		pass_test_wake(&workers[i].task);
 
 	end = ktime_add_ms(ktime_get(), TEST_STRESS_MS);
 	while (ktime_before(ktime_get(), end)) {
@@ -930,8 +1176,10 @@ static void pass_test_stress(struct kunit *test)
 		arm_smmu_fake_start(fakes[i]);
 	}
 	for (i = 0; i < TEST_STRESS_WORKERS; i++) {
-		kunit_release_action(test, kthread_stop_wrapper, tasks[i]);
-		KUNIT_EXPECT_GT(test, workers[i].rounds, 10);
+		kunit_release_action(test, pass_test_end, &workers[i].task);
+		kunit_release_action(test, kthread_stop_wrapper,
+				     workers[i].task.kthread);
+		KUNIT_EXPECT_GT(test, workers[i].rounds, 0);
 	}
 
 	for (i = 0; i < TEST_STRESS_SMMUS; i++) {
@@ -957,8 +1205,7 @@ static void pass_test_stress(struct kunit *test)
 }
 
 static struct kunit_case arm_smmu_v3_pass_test_cases[] = {
-	KUNIT_CASE_PARAM_ATTR(pass_test_overlap, pass_test_nums_gen_params,
-			      { .speed = KUNIT_SPEED_SLOW }),
+	KUNIT_CASE_PARAM(pass_test_overlap, pass_test_nums_gen_params),
 	KUNIT_CASE(pass_test_release),
 	KUNIT_CASE_PARAM_ATTR(pass_test_dead, pass_test_dead_gen_params,
 			      { .speed = KUNIT_SPEED_SLOW }),

@@ -48,6 +48,7 @@ struct trace_test {
 	struct trace_test_event events[TEST_MAX_EVENTS];
 	unsigned int num;
 	unsigned int next;
+	unsigned int num_probes;
 };
 
 struct trace_test_stage {
@@ -127,11 +128,17 @@ static void trace_test_probe_inv(void *data,
 	});
 }
 
+/* To unregister what was not registered is worth a warning */
 static void trace_test_off(void *data)
 {
-	unregister_trace_arm_smmu_tag_get(trace_test_probe_get, data);
-	unregister_trace_arm_smmu_tag_put(trace_test_probe_put, data);
-	unregister_trace_arm_smmu_inv(trace_test_probe_inv, data);
+	struct trace_test *tt = data;
+
+	if (tt->num_probes > 0)
+		unregister_trace_arm_smmu_tag_get(trace_test_probe_get, tt);
+	if (tt->num_probes > 1)
+		unregister_trace_arm_smmu_tag_put(trace_test_probe_put, tt);
+	if (tt->num_probes > 2)
+		unregister_trace_arm_smmu_inv(trace_test_probe_inv, tt);
 	tracepoint_synchronize_unregister();
 }
 
@@ -140,15 +147,18 @@ static void trace_test_on(struct kunit *test)
 	struct trace_test *tt = test->priv;
 
 	KUNIT_ASSERT_EQ(test, 0,
+			kunit_add_action_or_reset(test, trace_test_off, tt));
+	KUNIT_ASSERT_EQ(test, 0,
 			register_trace_arm_smmu_tag_get(trace_test_probe_get,
 							tt));
+	tt->num_probes++;
 	KUNIT_ASSERT_EQ(test, 0,
 			register_trace_arm_smmu_tag_put(trace_test_probe_put,
 							tt));
+	tt->num_probes++;
 	KUNIT_ASSERT_EQ(test, 0,
 			register_trace_arm_smmu_inv(trace_test_probe_inv, tt));
-	KUNIT_ASSERT_EQ(test, 0,
-			kunit_add_action_or_reset(test, trace_test_off, tt));
+	tt->num_probes++;
 }
 
 static void trace_test_setup(struct kunit *test, u32 flags,

@@ -1615,11 +1615,12 @@ static const char *read_debugfs(const struct smmu_test *t, char *text)
 	ssize_t ret;
 	int fd;
 
+	if (access("/sys/kernel/debug/iommu", F_OK))
+		return "no debugfs, or no CONFIG_IOMMU_DEBUGFS in the kernel";
 	snprintf(path, sizeof(path), "/sys/kernel/debug/iommu/arm-smmu-v3/%s",
 		 t->test_device->smmu_dev);
 	fd = open(path, O_RDONLY);
-	if (fd < 0)
-		return "no debugfs, or no CONFIG_IOMMU_DEBUGFS in the kernel";
+	VFIO_ASSERT_GE(fd, 0, "%s\n", path);
 	while ((ret = read(fd, text + len, DEBUGFS_SIZE - 1 - len)) > 0)
 		len += ret;
 	VFIO_ASSERT_EQ(ret, 0);
