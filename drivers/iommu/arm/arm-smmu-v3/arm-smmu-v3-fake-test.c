@@ -277,11 +277,7 @@ static void fake_test_time(struct kunit *test)
 /* A CMD_SYNC is complete when its MSI comes, not when CMDQ_CONS has passed it */
 static void fake_test_msi(struct kunit *test)
 {
-	static const struct arm_smmu_cmd cmds[] = {
-		{ { CMDQ_OP_TLBI_NH_VA | FIELD_PREP_CONST(CMDQ_TLBI_0_ASID, 1),
-		    TEST_IOVA | CMDQ_TLBI_1_LEAF } },
-		{ { CMDQ_OP_CMD_SYNC } },
-	};
+	struct arm_smmu_cmd cmds[] = { {}, { { CMDQ_OP_CMD_SYNC } } };
 	struct arm_smmu_fake *fake = arm_smmu_fake_create(test, 7);
 	struct arm_smmu_fake_master *fm =
 		arm_smmu_fake_add_master(fake, TEST_SID, 0);
@@ -296,7 +292,10 @@ static void fake_test_msi(struct kunit *test)
 		kunit_skip(test, "needs two CPUs");
 	KUNIT_ASSERT_EQ(test, 0, arm_smmu_fake_attach(fm, s1));
 	/* Nobody waits for the last command of an attach, but for this one */
+	arm_smmu_fake_drop_cmds(fake);
 	fake_test_unmap(test, s1);
+	KUNIT_ASSERT_TRUE(test, arm_smmu_fake_next_cmd(fake, &cmds[0]));
+	KUNIT_EXPECT_EQ(test, cmds[0].data[0] & CMDQ_0_OP, CMDQ_OP_TLBI_NH_VA);
 	num_before = arm_smmu_fake_num_consumed(fake, &sum_before);
 
 	/* More than the queue holds */
