@@ -165,15 +165,6 @@ def goals(figures):
 
 # --- Runs -----------------------------------------------------------------
 
-def program(directory):
-    """bench-iommufd for the machine, made in DIRECTORY."""
-    compiler = "gcc" if platform.machine() == "aarch64" else "aarch64-linux-gnu-gcc"
-    made = subprocess.run([compiler, "-O2", "-Wall", "-static", "-o", f"{directory}/bench-iommufd",
-                           REPO / "machine/bench-iommufd.c"], capture_output=True, text=True)
-    if made.returncode:
-        raise Error(f"cannot compile machine/bench-iommufd.c: {made.stderr.strip()}")
-
-
 def boot(kind, flavour, programs, samples, wall=False):
     """One run. Returns its figures and the Result."""
     kernel = machine.kernel_image(BUILD / flavour)
@@ -201,7 +192,7 @@ def measure(kinds, repeats, samples, wall):
     rounds = {kind: repeats if wall or not KINDS[kind][2] else min(repeats, COUNT_BOOTS) for kind in kinds}
     with tempfile.TemporaryDirectory() as programs:
         if "machine" in kinds:
-            program(programs)
+            machine.program("bench-iommufd", programs)
         for number in range(repeats):
             for kind in kinds:
                 if number >= rounds[kind]:

@@ -21,7 +21,6 @@ has no such files.
 """
 import argparse
 import contextlib
-import platform
 import re
 import secrets
 import shutil
@@ -174,16 +173,6 @@ class Witness:
 
 # --- The run --------------------------------------------------------------
 
-def program(directory):
-    """demo-dma for the guest, made in DIRECTORY, as an entry for cpio()."""
-    compiler = "gcc" if platform.machine() == "aarch64" else "aarch64-linux-gnu-gcc"
-    made = subprocess.run([compiler, "-O2", "-Wall", "-static", "-o", f"{directory}/demo-dma",
-                           REPO / "machine/demo-dma.c"], capture_output=True, text=True)
-    if made.returncode:
-        raise Error(f"cannot compile machine/demo-dma.c: {made.stderr.strip()}")
-    return machine.script(f"{directory}/demo-dma")
-
-
 def demonstrate(topology, kernel, lines, rounds, timeout, verbose, directory):
     """Run it. Returns the merged Result, the Witness and the nonce."""
     kernel = machine.kernel_image(kernel)
@@ -196,7 +185,7 @@ def demonstrate(topology, kernel, lines, rounds, timeout, verbose, directory):
     with tempfile.TemporaryDirectory() as share:
         shutil.copy(kernel, f"{share}/Image")
         Path(share, "initrd").write_bytes(machine.cpio(
-            machine.base_files(inner) | {"bin/demo-dma": program(share)}))
+            machine.base_files(inner) | {"bin/demo-dma": machine.script(machine.program("demo-dma", share))}))
         result = machine.run(
             topology, kernel, middle, name="demo", timeout=timeout + 60, verbose=verbose,
             trace=TRACE, watch=witness, directory=directory,

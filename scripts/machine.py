@@ -24,6 +24,7 @@ import fcntl
 import hashlib
 import json
 import os
+import platform
 import re
 import shlex
 import shutil
@@ -187,6 +188,17 @@ def cpio(files):
 
 def script(path):
     return (stat.S_IFREG | 0o755, Path(path).read_bytes())
+
+
+def program(name, directory):
+    """machine/NAME.c for the guest, made in DIRECTORY; returns its path."""
+    compiler = "gcc" if platform.machine() == "aarch64" else "aarch64-linux-gnu-gcc"
+    path = f"{directory}/{name}"
+    made = subprocess.run([compiler, "-O2", "-Wall", "-static", "-o", path, REPO / f"machine/{name}.c"],
+                          capture_output=True, text=True)
+    if made.returncode:
+        raise Error(f"cannot compile machine/{name}.c: {made.stderr.strip()}")
+    return path
 
 
 def tree(directory, prefix):

@@ -157,9 +157,10 @@ class Main(unittest.TestCase):
     def main(self, boot, *args):
         out, err = io.StringIO(), io.StringIO()
         with tempfile.TemporaryDirectory() as build, \
-                mock.patch.multiple(bench, BUILD=Path(build), boot=boot, program=lambda directory: None,
+                mock.patch.multiple(bench, BUILD=Path(build), boot=boot,
                                     draw=lambda figures, path: None), \
-                mock.patch.multiple(machine, kernel_image=lambda path: path, qemu_version=lambda: "QEMU"), \
+                mock.patch.multiple(machine, kernel_image=lambda path: path, qemu_version=lambda: "QEMU",
+                                    program=lambda name, directory: None), \
                 mock.patch.object(sys, "argv", ["bench.py", *args]), \
                 contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             status = machine.cli(bench.main)
