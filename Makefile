@@ -6,7 +6,7 @@ help:	## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /  make \1	/p' Makefile | expand -t 20
 	@echo
 	@echo "Variables: LINUX=DIR (v7.3 tree in place of Debian's), CACHE=DIR, TOOLBOX=host, MIRROR=URI,"
-	@echo "JOBS=N, SMMUS=N (run), ONLY='NAME...' (check), BENCH='OPTION...' (bench)."
+	@echo "JOBS=N, SMMUS=N (run), MINUTES=N (fuzz), ONLY='NAME...' (check), BENCH='OPTION...' (bench)."
 	@echo "What they mean: --help of scripts/toolbox, scripts/check and scripts/bench.py."
 
 run:	apply	## build and boot the patched kernel, show the vSMMU demonstration
@@ -28,6 +28,11 @@ mutants: apply	## break the driver on purpose, show which test notices
 
 model:	## search all states of the model of the command queues
 	@$(T) tests/model/run.py
+
+fuzz:	apply	## fuzz the invalidation array in user space, MINUTES=N
+	@mkdir -p build/fuzz
+	@$(T) make -s -C build/linux/tools/testing/arm-smmu-v3-invs O=$(CURDIR)/build/fuzz \
+		fuzz coverage MINUTES=$(or $(MINUTES),10)
 
 bench:	apply	## base and patched kernel in turn: figures, goals, build/bench.tsv and .svg
 	@$(T) scripts/kernel base-bench
@@ -64,4 +69,4 @@ kcsan:	apply	## run the driver's KUnit suites with KCSAN, slower
 clean:	## remove what was built, but not build/linux nor the cache
 	@[ ! -d build ] || find build -mindepth 1 -maxdepth 1 ! -name linux -exec rm -rf {} +
 
-.PHONY: help run run-base check bisect mutants model bench toolbox apply save series kernels base-kernels kasan kcsan clean
+.PHONY: help run run-base check bisect mutants model fuzz bench toolbox apply save series kernels base-kernels kasan kcsan clean

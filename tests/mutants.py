@@ -193,6 +193,21 @@ MUTANTS = [
      "	scoped_guard(mutex, &arm_smmu_asid_lock)\n		arm_smmu_debugfs_del_vsmmu(vsmmu);\n	arm_smmu_tag_release"),
 ]
 
+# In the same form, what KUnit does not notice, but the fuzzer of the array.
+FUZZED = [
+    ("a PASID is compared by 16 bits", INVS,
+     "cmp_int(a->ssid, b->ssid)", "cmp_int((u16)a->ssid, (u16)b->ssid)"),
+    ("a shared entry gets the granule of the newcomer", INVS,
+     "			*new = invs->inv[i++];\n",
+     "			*new = invs->inv[i++];\n			if (!cmp)\n				new->pgsize = to_merge->inv[j].pgsize;\n"),
+    ("a merge takes memory for trash", INVS,
+     "	new_invs = arm_smmu_invs_alloc(invs->num_invs - invs->num_trashes +\n				       to_merge->num_invs);\n",
+     "	new_invs = arm_smmu_invs_alloc(invs->num_invs + to_merge->num_invs);\n"),
+    ("a purge takes memory for trash", INVS,
+     "	new_invs = arm_smmu_invs_alloc(invs->num_invs - invs->num_trashes);\n	if (!new_invs)\n		return NULL;\n",
+     "	new_invs = arm_smmu_invs_alloc(invs->num_invs);\n	if (!new_invs)\n		return NULL;\n	new_invs->num_invs -= invs->num_trashes;\n"),
+]
+
 # Those that may go unnoticed, and why.
 UNNOTICED = {
     "a CD is cleared beside an exiting process":
