@@ -8,7 +8,7 @@ test must notice every one of them, or the driver can break that way unseen.
 DIR = "drivers/iommu/arm/arm-smmu-v3/"
 SMMU, INVS, TAG, IOMMUFD, SVA, TRACE, DEBUGFS = (
     DIR + f"arm-smmu-v3{x}.c" for x in ("", "-invs", "-tag", "-iommufd", "-sva", "-trace", "-debugfs"))
-INVS_H = DIR + "arm-smmu-v3-invs.h"
+INVS_H, SMMU_H = DIR + "arm-smmu-v3-invs.h", DIR + "arm-smmu-v3.h"
 
 MUTANTS = [
     ("only the first SMMU of a domain is invalidated", SMMU,
@@ -191,6 +191,12 @@ MUTANTS = [
     ("debugfs reads while a vSMMU goes", IOMMUFD,
      "	guard(mutex)(&arm_smmu_asid_lock);\n	arm_smmu_debugfs_del_vsmmu(vsmmu);\n	arm_smmu_tag_release",
      "	scoped_guard(mutex, &arm_smmu_asid_lock)\n		arm_smmu_debugfs_del_vsmmu(vsmmu);\n	arm_smmu_tag_release"),
+    ("the array may be loaded before the IOPTE is stored", SMMU_H,
+     "	smp_mb();\n	return rcu_dereference(", "	return rcu_dereference("),
+    ("the array is without a PASID that still has its CD", SMMU,
+     "	arm_smmu_prepare_old_domain_invs(&state);\n	/* arm_smmu_mm_release()",
+     "	arm_smmu_prepare_old_domain_invs(&state);\n	arm_smmu_install_old_domain_invs(&state);\n"
+     "	state.old_domain_invst.invs_ptr = NULL;\n	/* arm_smmu_mm_release()"),
 ]
 
 # In the same form, what KUnit does not notice, but the fuzzer of the array.
@@ -210,6 +216,8 @@ FUZZED = [
 
 # Those that may go unnoticed, and why.
 UNNOTICED = {
+    "the array may be loaded before the IOPTE is stored":
+        "order_test_store_buffer needs a host that lets two CPUs run at the same time",
     "a CD is cleared beside an exiting process":
         "sva_test_unbind_in_exit has to hit the few instructions between two looks at the CD",
 }
