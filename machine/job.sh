@@ -64,3 +64,31 @@ run() {
 	echo "##done $name $status"
 	return $status
 }
+
+# leaks [REGEX]: what the kernel has allocated and lost is a problem each, but for
+# those whose backtrace (" < f < caller < ...") matches. A single scan tells
+# nothing: it takes two, some seconds apart, to be sure of an object.
+leaks() {
+	local file=/sys/kernel/debug/kmemleak
+	echo scan >$file || {
+		echo "##problem nobody has looked for leaks: this kernel is without kmemleak"
+		return 1
+	}
+	sleep 6
+	echo scan >$file
+	list_leaks "$1" <$file
+}
+
+list_leaks() {
+	awk -v known="$1" '
+		function tell() {
+			if (object && known && trace ~ known)
+				excused++
+			else if (object)
+				print "##problem leak: " object trace
+		}
+		/^unreferenced object/ { tell(); object = $0; trace = "" }
+		/^  comm / { object = object $0 }
+		/\+0x[0-9a-f]*\/0x/ { sub(/\+0x.*/, ""); trace = trace " < " $NF }
+		END { tell(); print "# leaks: " excused + 0 " known" }'
+}

@@ -252,6 +252,43 @@ class Job(unittest.TestCase):
         self.assertEqual((r.passed, r.skipped, r.problems), (0, 1, []))
 
 
+KMEMLEAK = """\
+unreferenced object 0xffff000001032240 (size 1992):
+  comm "sh", pid 626, jiffies 4294933459
+  hex dump (first 32 bytes):
+    00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00  ................
+  backtrace (crc 0):
+    kmemleak_alloc+0xb4/0xc8
+    mm_alloc+0x1c/0x54
+    [<0000000012345678>] known_loser+0x84/0xe0
+unreferenced object (percpu) 0xffff8000809d8250 (size 16):
+  comm "sh", pid 627, jiffies 4294933460
+  backtrace (crc 0):
+    kmemleak_alloc_percpu+0xa4/0xb8
+    arm_smmu_invs_alloc.isra.0+0x28/0x2c0
+"""
+
+
+class Leaks(unittest.TestCase):
+    def said(self, text, known=""):
+        return subprocess.run(["sh", "-c", '. "$0/machine/job.sh"; list_leaks "$1"', REPO, known], input=text,
+                              capture_output=True, text=True, check=True).stdout.splitlines()
+
+    def test_none(self):
+        self.assertEqual(self.said(""), ["# leaks: 0 known"])
+
+    def test_each_is_a_problem(self):
+        first, second, end = self.said(KMEMLEAK)
+        self.assertRegex(first, r"^##problem leak: .*size 1992.*pid 626.* < mm_alloc < known_loser$")
+        self.assertRegex(second, r"^##problem leak: .*percpu.*pid 627.* < arm_smmu_invs_alloc.isra.0$")
+        self.assertEqual(end, "# leaks: 0 known")
+
+    def test_known(self):
+        other, end = self.said(KMEMLEAK, "< known_loser$|< nobody ")
+        self.assertIn("arm_smmu_invs_alloc", other)
+        self.assertEqual(end, "# leaks: 1 known")
+
+
 class Evaluation(unittest.TestCase):
     CONSOLE = "ACPI: Table Upgrade: override [IORT-BOCHS ]\nmachine: end of job, status 0"
 
