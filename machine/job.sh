@@ -64,3 +64,33 @@ run() {
 	echo "##done $name $status"
 	return $status
 }
+
+# stress_devices: for each SMMU a disk, as options for arm_smmu_v3_stress, and the
+# other devices; those that it shall have are bound to vfio-pci.
+stress_devices() {
+	local smmu disk bdfs=
+	for smmu in $(smmus); do
+		set -- $(devices $smmu 0x0108)
+		disk=$(echo /sys/bus/pci/devices/$1/nvme/nvme*/nvme*n1)
+		echo "--disk /dev/${disk##*/}"
+		shift
+		bdfs="$bdfs $(devices $smmu 0x00ff) $*"
+	done
+	bind_vfio $bdfs || return 1
+	echo $bdfs
+}
+
+# find_leaks: a problem for each line about what kmemleak finds twice. What it
+# finds once may have been on its way from one list to another.
+find_leaks() {
+	local leaks=/sys/kernel/debug/kmemleak scan
+	for scan in 1 2; do
+		# It looks at nothing younger than 5 s
+		sleep 6
+		echo scan >$leaks || {
+			echo "##problem kmemleak does not scan"
+			return 1
+		}
+	done
+	sed 's/^/##problem kmemleak: /' $leaks
+}

@@ -100,6 +100,12 @@ def scan_taint(value):
     return [f"the kernel is tainted ({name})" for bit, name in BAD_TAINTS.items() if value >> bit & 1]
 
 
+def operations(lines):
+    """{kind: number} of what arm_smmu_v3_stress says that it has done, in its order."""
+    found = (re.match(r"# (\D[^:]*): (\d+)$", line) for line in lines)
+    return {m[1]: int(m[2]) for m in found if m}
+
+
 @dataclass
 class Tap:
     """Counts of leaf tests; a skip is never a pass. One entry of failures and
