@@ -6,7 +6,7 @@ help:	## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /  make \1	/p' Makefile | expand -t 20
 	@echo
 	@echo "Variables: LINUX=DIR (v7.3 tree in place of Debian's), CACHE=DIR, TOOLBOX=host, MIRROR=URI,"
-	@echo "JOBS=N, SMMUS=N (run), MINUTES=N (fuzz), ONLY='NAME...' (check), BENCH='OPTION...' (bench)."
+	@echo "JOBS=N, SMMUS=N (run), ONLY='NAME...' (check), MINUTES=N (stress, fuzz), SEED=N (stress), BENCH='OPTION...' (bench)."
 	@echo "What they mean: --help of scripts/toolbox, scripts/check and scripts/bench.py."
 
 run:	apply	## build and boot the patched kernel, show the vSMMU demonstration
@@ -25,6 +25,9 @@ bisect:	apply	## boot every patch of the series and run KUnit on it
 
 mutants: apply	## break the driver on purpose, show which test notices
 	@$(T) scripts/check --mutants
+
+stress:	apply	## everything at the same time: MINUTES with KASAN, as many with KCSAN
+	@$(T) scripts/check --stress $(or $(MINUTES),30) $(if $(SEED),--seed $(SEED))
 
 model:	## search all states of the model of the command queues
 	@$(T) tests/model/run.py
@@ -69,4 +72,4 @@ kcsan:	apply	## run the driver's KUnit suites with KCSAN, slower
 clean:	## remove what was built, but not build/linux nor the cache
 	@[ ! -d build ] || find build -mindepth 1 -maxdepth 1 ! -name linux -exec rm -rf {} +
 
-.PHONY: help run run-base check bisect mutants model fuzz bench toolbox apply save series kernels base-kernels kasan kcsan clean
+.PHONY: help run run-base check bisect mutants stress fuzz model bench toolbox apply save series kernels base-kernels kasan kcsan clean

@@ -65,6 +65,21 @@ run() {
 	return $status
 }
 
+# stress_devices: for each SMMU a disk, as options for arm_smmu_v3_stress, and the
+# other devices; those that it shall have are bound to vfio-pci.
+stress_devices() {
+	local smmu disk bdfs=
+	for smmu in $(smmus); do
+		set -- $(devices $smmu 0x0108)
+		disk=$(echo /sys/bus/pci/devices/$1/nvme/nvme*/nvme*n1)
+		echo "--disk /dev/${disk##*/}"
+		shift
+		bdfs="$bdfs $(devices $smmu 0x00ff) $*"
+	done
+	bind_vfio $bdfs || return 1
+	echo $bdfs
+}
+
 # leaks [REGEX]: what the kernel has allocated and lost is a problem each, but for
 # those whose backtrace (" < f < caller < ...") matches. A single scan tells
 # nothing: it takes two, some seconds apart, to be sure of an object.

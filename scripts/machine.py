@@ -337,7 +337,7 @@ def iort(topology, kernel):
                 print("machine: reading the IORT of a new topology (once)", flush=True)
                 with tempfile.TemporaryDirectory() as tmp:
                     got = run(topology, kernel, "base64 /sys/firmware/acpi/tables/IORT | sed s/^/iort:/",
-                              name="iort", timeout=120, upgrade=False, tests=False, directory=tmp)
+                              name="iort", timeout=300, upgrade=False, tests=False, directory=tmp)
                 if not got.ok:
                     raise Error("cannot read the machine's IORT:\n" + "\n".join(got.problems))
                 text = "".join(line[5:] for line in got.said if line.startswith("iort:"))

@@ -28,7 +28,7 @@ BAD_LINES = [(kind, re.compile(pattern)) for kind, pattern in (
     ("BUG", r"\bBUG: |\bkernel BUG at|\bBUG \S+ ?\(|Unable to handle kernel|Internal error: |\bOops\b|"
             r"Kernel panic|Bad mode in|Unhandled .*exception|SError Interrupt"),
     ("debug check", r"ODEBUG: |UBSAN: |refcount_t: |list_(add|del) (corruption|double)|"
-                    r"pagealloc: (memory|single bit)|kmemleak: \d+ new|Poison overwritten|nobody cared"),
+                    r"pagealloc: (memory|single bit)|Poison overwritten|nobody cared"),
     ("CMDQ error", r"CMDQ error|retrying command fetch|skipping command in error"),
     ("CMD_SYNC timeout", r"CMD_SYNC timeout|CMDQ timeout"),
     ("event queue overflow", r"(EVTQ|PRIQ) overflow"),
@@ -98,6 +98,12 @@ def split_races(lines, ours):
 
 def scan_taint(value):
     return [f"the kernel is tainted ({name})" for bit, name in BAD_TAINTS.items() if value >> bit & 1]
+
+
+def operations(lines):
+    """{kind: number} of what arm_smmu_v3_stress says that it has done, in its order."""
+    found = (re.match(r"# (\D[^:]*): (\d+)$", line) for line in lines)
+    return {m[1]: int(m[2]) for m in found if m}
 
 
 @dataclass

@@ -108,6 +108,11 @@ class Scanner(unittest.TestCase):
         self.assertEqual(others, [theirs[1:]])
         self.assertEqual(lines, GOOD_LOG + ours + theirs[:1] + GOOD_LOG + cut)
 
+    def test_operations(self):
+        said = ["# seed 7", "# map: 354", "ok 1 guest 0000:11:00.0: 262 operations", "# DMA that hit: 0",
+                "# 60 s", "# guest 0000:11:00.0: lost translation: 5", "# Totals: pass:18 fail:0"]
+        self.assertEqual(results.operations(said), {"map": 354, "DMA that hit": 0})
+
     def test_cut_here_takes_the_next_lines_kind(self):
         found = results.scan_log(["------------[ cut here ]------------", "kernel BUG at a.c:1!"])
         self.assertTrue(found[0].startswith("BUG in"), found)
