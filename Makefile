@@ -6,7 +6,8 @@ help:	## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /  make \1	/p' Makefile | expand -t 20
 	@echo
 	@echo "Variables: LINUX=DIR (v7.3 tree in place of Debian's), CACHE=DIR, TOOLBOX=host, MIRROR=URI,"
-	@echo "JOBS=N, SMMUS=N (run), ONLY='NAME...' (check), MINUTES=N (stress, fuzz), SEED=N (stress), BENCH='OPTION...' (bench)."
+	@echo "JOBS=N, SMMUS=N (run), ONLY='NAME...' (check), MINUTES=N (stress, fuzz), SEED=N (stress), BENCH='OPTION...' (bench),"
+	@echo "SCENARIO='NAME...' (vmm)."
 	@echo "What they mean: --help of scripts/toolbox, scripts/check and scripts/bench.py."
 
 run:	apply	## build and boot the patched kernel, show the vSMMU demonstration
@@ -16,6 +17,11 @@ run:	apply	## build and boot the patched kernel, show the vSMMU demonstration
 run-base: apply	## the same demonstration on the untouched kernel
 	@$(T) scripts/kernel base-bench
 	@$(T) scripts/demo.py --smmus $(or $(SMMUS),2) --kernel base-bench
+
+vmm:	apply	## what else a VMM does: resets, plugs, disables vSMMUs, is killed
+	@$(T) scripts/kernel bench
+	@$(T) scripts/kernel check
+	@$(T) scripts/vmm.py $(SCENARIO)
 
 check:	apply	## run every test
 	@$(T) scripts/check $(ONLY)
@@ -72,4 +78,4 @@ kcsan:	apply	## run the driver's KUnit suites with KCSAN, slower
 clean:	## remove what was built, but not build/linux nor the cache
 	@[ ! -d build ] || find build -mindepth 1 -maxdepth 1 ! -name linux -exec rm -rf {} +
 
-.PHONY: help run run-base check bisect mutants stress fuzz model bench toolbox apply save series kernels base-kernels kasan kcsan clean
+.PHONY: help run run-base vmm check bisect mutants stress fuzz model bench toolbox apply save series kernels base-kernels kasan kcsan clean

@@ -27,7 +27,7 @@ list_devices() {
 # Classes: 0x0108 an NVMe controller, 0x00ff an iommu-testdev.
 devices() {
 	awk -v smmu="$1" -v class="$2" \
-		'(smmu == "" || $2 == smmu) && index($5, class) == 1 { print $1 }' /run/devices
+		'(smmu == "" || $2 == smmu) && (class == "" || index($5, class) == 1) { print $1 }' /run/devices
 }
 
 # smmus: the numbers of the SMMUs that have devices.

@@ -20,18 +20,15 @@ in debugfs of its VMIDs and of what it would invalidate has to agree; the base
 has no such files.
 """
 import argparse
-import contextlib
 import re
 import secrets
-import shutil
-import subprocess
 import sys
-import tempfile
 from collections import Counter
 from pathlib import Path
 
 import machine
 import results
+import vsmmu
 from machine import BUILD, REPO, Error, Result, Topology
 
 MAX_SMMUS = 4
@@ -41,69 +38,12 @@ LINES_SHORT = 256
 # Rounds of unmap and map: through stage 1 (domain type DMA), and bypassing it.
 ROUNDS = {"DMA": 2, "identity": 6}
 ROUNDS_SHORT = {"DMA": 1, "identity": 3}
-# Of the guest's kernel log only warnings: each character is an exit to the VMM.
-GUEST_APPEND = "console=ttyAMA0 loglevel=5 panic=-1 kunit.enable=0 memhp_default_state=online_movable"
 TRACE = ("smmuv3_cmdq_opcode", "smmuv3_range_inval", "smmuv3_cmdq_tlbi_*")
 
 
 def pattern(nonce, serial, lines):
     """What demo-guest.sh writes to a disk."""
     return "".join(f"{nonce:<32} {serial:<20} {i:9}\n" for i in range(lines)).encode()
-
-
-# --- What the SMMUs really use, read through the emulator -----------------
-
-def peek(guest, address, count=1):
-    """Guest-physical memory or registers, as 64-bit words."""
-    text = guest.qmp("human-monitor-command", **{"command-line": f"xp /{count}gx {address:#x}"})
-    return [int(word, 16) for line in text.splitlines() for word in line.split(":")[1].split()]
-
-
-def peek32(guest, address):
-    text = guest.qmp("human-monitor-command", **{"command-line": f"xp /1wx {address:#x}"})
-    return int(text.split(":")[1].split()[0], 16)
-
-
-def features(guest, base):
-    """The words of IDR0, 1, 3 and 5 that matter here (SMMUv3 specification, 6.3)."""
-    idr0, idr1, idr3, idr5 = (peek32(guest, base + r) for r in (0x0, 0x4, 0xc, 0x14))
-    words = [name for bit, name in ((1, "S1"), (0, "S2"), (4, "coherent"), (10, "ATS"), (16, "PRI"),
-                                    (13, "MSI"), (12, "ASID16"), (18, "VMID16")) if idr0 >> bit & 1]
-    words += ["RIL"] if idr3 >> 10 & 1 else []
-    words += ["S2FWB"] if idr3 >> 8 & 1 else []
-    words += ["PASID"] if idr1 >> 6 & 31 else []
-    return words + [f"OAS{(32, 36, 40, 42, 44, 48, 52, 56)[idr5 & 7]}"]
-
-
-def stream_table_entry(guest, base, sid):
-    """The STE of a StreamID: walk the table as the SMMU does (3.3 and 5.2)."""
-    table = peek(guest, base + 0x80)[0] & 0x000f_ffff_ffff_ffc0
-    config = peek32(guest, base + 0x88)
-    if config >> 16 & 3:                            # two levels
-        split = config >> 6 & 31
-        level1 = peek(guest, table + 8 * (sid >> split))[0]
-        if not level1 & 31:
-            return {"config": 0, "vmid": 0, "vtcr": 0, "s2ttb": 0}
-        table, sid = level1 & 0x000f_ffff_ffff_ffc0, sid & (1 << split) - 1
-    ste = peek(guest, table + 64 * sid, 4)
-    return {"config": ste[0] >> 1 & 7 if ste[0] & 1 else 0, "vmid": ste[2] & 0xffff,
-            "vtcr": ste[2] >> 32 & 0x7ffff, "s2ttb": ste[3] & 0x000f_ffff_ffff_fff0}
-
-
-def stage2_walk(read, ste, address):
-    """Where the stage-2 table of an STE leads to (granule of 4 KiB), or None.
-    READ gives the 64-bit word at a physical address."""
-    level = 2 - (ste["vtcr"] >> 6 & 3)              # SL0
-    table, bits = ste["s2ttb"], 64 - (ste["vtcr"] & 63)
-    while True:
-        shift = 39 - 9 * level
-        entry = read(table + 8 * (address % (1 << bits) >> shift))
-        if not entry & 1:
-            return None
-        table, bits = entry & 0x0000_ffff_ffff_f000, shift
-        if level == 3 or not entry & 2:
-            return table >> bits << bits | address % (1 << bits)
-        level += 1
 
 
 class Witness:
@@ -122,7 +62,7 @@ class Witness:
         if len(parts) < self.seen + 2:
             return
         guest.qmp("stop")
-        picture = self.picture(guest)
+        picture = vsmmu.picture(guest, self.routes)
         if self.smmus:
             self.rounds.append(self.look(guest, picture, parts[self.seen].split("\n")))
         else:
@@ -131,22 +71,6 @@ class Witness:
         self.seen += 1
         (guest.directory / "out/go").touch()
 
-    def picture(self, guest):
-        found = {}
-        for line in guest.lines("job.log"):
-            if not line.startswith("##device "):
-                continue
-            bdf, number, _, _, pci_class, iommu = line.split()[1:]
-            if not pci_class.startswith("0x0108"):
-                continue
-            bus, slot, function = (int(x, 16) for x in re.split("[:.]", bdf)[1:])
-            rid = bus << 8 | slot << 3 | function
-            first, _, out, base = next(r for r in self.routes if r[0] <= rid <= r[1])
-            smmu = found.setdefault(int(number), {
-                "name": iommu, "base": base, "features": features(guest, base), "stes": {}})
-            smmu["stes"][bdf] = stream_table_entry(guest, base, rid - first + out)
-        return [found[n] for n in sorted(found)]
-
     def look(self, guest, picture, said):
         """Find the pages of a round through each STE, and see if they hold
         what the guest says."""
@@ -154,7 +78,7 @@ class Witness:
 
         def read(address):
             if address not in words:
-                words[address] = peek(guest, address)[0]
+                words[address] = vsmmu.peek(guest, address)[0]
             return words[address]
 
         stes = [ste for smmu in picture for ste in smmu["stes"].values()]
@@ -163,9 +87,9 @@ class Witness:
         for address, text in (line.split(" ", 2)[1:] for line in said if line.startswith("##page ")):
             found["pages"].append(address)
             for ste in stes:
-                place = stage2_walk(read, ste, int(address, 16))
+                place = vsmmu.stage2_walk(read, ste, int(address, 16))
                 there = b"" if place is None else b"".join(
-                    word.to_bytes(8, "little") for word in peek(guest, place, LINE // 8))
+                    word.to_bytes(8, "little") for word in vsmmu.peek(guest, place, LINE // 8))
                 found["places"].append(place)
                 found["right"] += there.rstrip(b"\0") == text.encode()
         return found
@@ -177,54 +101,29 @@ def demonstrate(topology, kernel, lines, rounds, timeout, verbose, directory):
     """Run it. Returns the merged Result, the Witness and the nonce."""
     kernel = machine.kernel_image(kernel)
     nonce = secrets.token_hex(16)
-    middle = (f"VMM_TIMEOUT={timeout} VMM_MEM=768M VMM_APPEND='{GUEST_APPEND}'\n"
-              + (REPO / "machine/demo-middle.sh").read_text())
+    middle = (f"VMM_TIMEOUT={timeout} VMM_MEM=768M VMM_APPEND='{vsmmu.GUEST_APPEND}'\n"
+              + vsmmu.middle("demo-middle.sh"))
     inner = (f"NONCE={nonce} LINES_PER_DISK={lines} ROUNDS='{' '.join(f'{t}={n}' for t, n in rounds.items())}'\n"
              + (REPO / "machine/demo-guest.sh").read_text())
     witness = Witness(machine.iort_routes(machine.iort(topology, kernel)))
-    with tempfile.TemporaryDirectory() as share:
-        shutil.copy(kernel, f"{share}/Image")
-        Path(share, "initrd").write_bytes(machine.cpio(
-            machine.base_files(inner) | {"bin/demo-dma": machine.script(machine.program("demo-dma", share))}))
+    with vsmmu.shares(kernel, inner, ["demo-dma"]) as shares:
         result = machine.run(
             topology, kernel, middle, name="demo", timeout=timeout + 60, verbose=verbose,
-            trace=TRACE, watch=witness, directory=directory,
-            shares=[("debian", machine.user_space(), ",readonly=on"), ("share", share, ",readonly=on")])
+            trace=TRACE, watch=witness, directory=directory, shares=shares)
 
     # The guest's own tests and kernel log count like the middle's.
     out = Path(result.directory) / "out/guest"
     guest = Result("guest")
-    guest.said = lines_of(out / "job.log")
+    guest.said = vsmmu.lines_of(out / "job.log")
     if not machine.read_job(guest, guest.said):
-        last = [l for l in lines_of(out / "console.log") if l.strip()][-8:]
+        last = [l for l in vsmmu.lines_of(out / "console.log") if l.strip()][-8:]
         guest.problems.append("the guest never came to its end; its last lines:\n"
                               + "\n".join("    " + l for l in last))
-    guest.problems += results.scan_log(lines_of(out / "console.log"))
+    guest.problems += results.scan_log(vsmmu.lines_of(out / "console.log"))
     guest.problems = ["guest: " + p for p in guest.problems]
     result.add(guest)
     result.guest = guest
     return result, witness, nonce
-
-
-def lines_of(path):
-    with contextlib.suppress(FileNotFoundError):
-        return results.clean(path.read_text(errors="replace"))
-    return []
-
-
-def debugfs(text):
-    """A file of the driver: the tags, and the entries of each domain."""
-    tags, domains, entries = [], {}, None
-    for line in filter(None, text):
-        words = line.split()
-        if line.startswith("\tentry "):
-            entries.append(dict(zip(words[1::2], words[2::2])))
-        elif words[0] == "domain":
-            entries = domains[words[1]] = []
-        elif words[0] in ("asid", "vmid"):
-            tags.append(dict(zip(words[::2], words[1::2])) if "lost" not in words else
-                        {words[0]: words[1], "lost": True})
-    return {"smmu": text[0].split()[1], "tags": tags, "domains": domains}
 
 
 def judge_debugfs(witness, files, devices):
@@ -259,14 +158,7 @@ def judge(result, topology, witness, nonce, lines, rounds, wanted_tables, base):
     """Check from outside what can be seen only there; collect the figures."""
     directory = Path(result.directory)
 
-    def expect(name, good, why=""):
-        result.tests.append(("passed" if good else "failed", name))
-        if good:
-            result.passed += 1
-        else:
-            result.failed += 1
-            result.failures.append(f"not ok: {name}" + (f" ({why})" if why else ""))
-
+    expect = result.expect
     disks = sum(topology.serials(), [])
     verified = []
     for serial in disks:
@@ -277,7 +169,7 @@ def judge(result, topology, witness, nonce, lines, rounds, wanted_tables, base):
         expect(f"{serial}: the raw image holds what the guest wrote", same)
 
     # pid and time precede an event, as in "1234@5678.9:name args".
-    vmm = [re.sub(r"^\S+:", "", l).strip() for l in lines_of(directory / "out/guest/vmm.trace")]
+    vmm = [re.sub(r"^\S+:", "", l).strip() for l in vsmmu.lines_of(directory / "out/guest/vmm.trace")]
     parents = [int(m[2]) for l in vmm if (m := re.match(
         r"iommufd_backend_alloc_hwpt .*flags=(0x[0-9a-f]+) .*out_hwpt=(\d+) \(0\)", l)) and int(m[1], 16) & 1]
     viommus = [(int(m[1]), int(m[2])) for l in vmm if (m := re.match(
@@ -299,7 +191,7 @@ def judge(result, topology, witness, nonce, lines, rounds, wanted_tables, base):
     expect("the guest has its controllers behind as many SMMUs", len(guest_smmus) == wanted,
            f"{len(guest_smmus)} of {wanted}")
 
-    files = [debugfs(text) for n in range(wanted) if any(text := lines_of(directory / f"out/debugfs/{n}"))]
+    files = [vsmmu.debugfs(text) for n in range(wanted) if any(text := vsmmu.lines_of(directory / f"out/debugfs/{n}"))]
     if not base:
         problem = judge_debugfs(witness, files, len(disks))
         expect("the driver's files in debugfs agree with the STEs and with each other", not problem, problem)

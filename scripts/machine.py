@@ -215,6 +215,12 @@ def tree(directory, prefix):
     return found
 
 
+def acpi_tables(tables):
+    """The archive, in front of all others of an initrd, of {name: ACPI table}
+    that the kernel is to take in place of the firmware's or beside them."""
+    return cpio({f"kernel/firmware/acpi/{name}.aml": (stat.S_IFREG | 0o644, table) for name, table in tables.items()})
+
+
 def base_files(job):
     """The files of every guest of ours: busybox, /init and the job (a string)."""
     return {"bin/busybox": script(user_space() / "usr/bin/busybox"),
@@ -280,6 +286,7 @@ def user_space():
 
 IORT_PCI_ROOT_COMPLEX = 2
 IORT_SMMU_V3 = 4
+IORT_RMR = 6
 
 
 def iort_nodes(table):
@@ -295,8 +302,7 @@ def iort_nodes(table):
 
 def iort_with_canwbs(table):
     """The same IORT with coherent path, attributes and CANWBS for PCI (memory
-    access flags 0x7) and a higher OEM revision, which is what makes Linux take
-    it in place of the firmware's."""
+    access flags 0x7), which Linux takes in place of the firmware's."""
     table = bytearray(table)
     if sum(table) & 0xff:
         raise Error("the IORT of the machine has a wrong checksum")
@@ -305,15 +311,45 @@ def iort_with_canwbs(table):
         raise Error("the IORT of the machine has no PCI root complex")
     for offset in roots:
         table[offset + 16 + 7] = 0x7
+    return upgraded(table)
+
+
+def iort_with_rmr(table, stream_id, address, size, remap=False):
+    """The same IORT with a reserved memory region (IORT E.d, node type 6) of a
+    StreamID, whose mapping REMAP permits to change."""
+    smmu = next((node for first, last, out, node in iort_mappings(table) if 0 <= stream_id - out <= last - first), None)
+    if smmu is None:
+        raise Error(f"no SMMU of the machine has a StreamID {stream_id:#x}")
+    count, = struct.unpack_from("<I", table, 36)
+    # Mapping and region behind the node; normal memory, inner and outer write-back
+    node = struct.pack("<BHBIII", IORT_RMR, 68, 3, count, 1, 28) + struct.pack("<III", 5 << 2 | remap, 1, 48)
+    node += struct.pack("<5I", 0, 0, stream_id, smmu, 1) + struct.pack("<QQI", address, size, 0)
+    table = bytearray(table + node)
+    struct.pack_into("<I", table, 4, len(table))
+    struct.pack_into("<I", table, 36, count + 1)
+    return upgraded(table)
+
+
+def dsdt_with_boot_config(table):
+    """The same DSDT, which says that the kernel has to keep the firmware's PCI
+    configuration. Without that it believes in no RMR of a PCI device. What the
+    machine's _DSM gives for any function but the first, which lists them, is 0."""
+    old, new = bytes.fromhex("936a00a411030100a411030100"), bytes.fromhex("936a00a411030100a400a3a3a3")
+    if old not in table:
+        raise Error("the DSDT of the machine has another _DSM than the one to edit")
+    return upgraded(bytearray(table.replace(old, new)))
+
+
+def upgraded(table):
+    """The bytes of an edited table with a higher OEM revision and a right checksum."""
     struct.pack_into("<I", table, 24, struct.unpack_from("<I", table, 24)[0] + 1)
     table[9] = (table[9] - sum(table)) & 0xff
     return bytes(table)
 
 
-def iort_routes(table):
-    """[(first RID, last RID, first StreamID, SMMU base address)] of the PCI
-    root complexes."""
-    routes = []
+def iort_mappings(table):
+    """(first RID, last RID, first StreamID, offset of the SMMU's node) of each
+    mapping of the PCI root complexes."""
     for offset, kind, _ in iort_nodes(table):
         if kind != IORT_PCI_ROOT_COMPLEX:
             continue
@@ -321,28 +357,42 @@ def iort_routes(table):
         for m in range(count):
             first, more, out, ref, _ = struct.unpack_from("<5I", table, offset + start + 20 * m)
             if table[ref] == IORT_SMMU_V3:
-                routes.append((first, first + more, out, struct.unpack_from("<Q", table, ref + 16)[0]))
-    return routes
+                yield first, first + more, out, ref
 
 
-def iort(topology, kernel):
-    """The upgraded IORT of this topology: from the cache, or by booting once."""
+def iort_routes(table):
+    """[(first RID, last RID, first StreamID, SMMU base address)] of the PCI
+    root complexes."""
+    return [(first, last, out, struct.unpack_from("<Q", table, node + 16)[0])
+            for first, last, out, node in iort_mappings(table)]
+
+
+def table(signature, edit, topology, kernel):
+    """An ACPI table of this topology, edited: from the cache, or by booting once."""
     key = hashlib.sha256(json.dumps([
         qemu_version(), Path(firmware()).stat().st_size, topology.virt, topology.devices()
     ]).encode()).hexdigest()[:16]
-    target = CACHE / f"iort-{key}.aml"
+    target = CACHE / f"{signature.lower()}-{key}.aml"
     if not target.exists():
         with making(target) as work:
             if work:
-                print("machine: reading the IORT of a new topology (once)", flush=True)
+                print(f"machine: reading the {signature} of a new topology (once)", flush=True)
                 with tempfile.TemporaryDirectory() as tmp:
-                    got = run(topology, kernel, "base64 /sys/firmware/acpi/tables/IORT | sed s/^/iort:/",
-                              name="iort", timeout=300, upgrade=False, tests=False, directory=tmp)
+                    got = run(topology, kernel, f"base64 /sys/firmware/acpi/tables/{signature} | sed s/^/table:/",
+                              name=signature.lower(), timeout=300, upgrade=False, tests=False, directory=tmp)
                 if not got.ok:
-                    raise Error("cannot read the machine's IORT:\n" + "\n".join(got.problems))
-                text = "".join(line[5:] for line in got.said if line.startswith("iort:"))
-                work.write_bytes(iort_with_canwbs(base64.b64decode(text)))
+                    raise Error(f"cannot read the machine's {signature}:\n" + "\n".join(got.problems))
+                text = "".join(line[6:] for line in got.said if line.startswith("table:"))
+                work.write_bytes(edit(base64.b64decode(text)))
     return target.read_bytes()
+
+
+def iort(topology, kernel):
+    return table("IORT", iort_with_canwbs, topology, kernel)
+
+
+def dsdt(topology, kernel):
+    return table("DSDT", dsdt_with_boot_config, topology, kernel)
 
 
 # --- Running a job --------------------------------------------------------
@@ -377,6 +427,15 @@ class Result:
         self.tests += tap.tests
         self.failures += tap.failures
         self.problems += tap.problems
+
+    def expect(self, name, good, why=""):
+        """A test of the harness itself."""
+        self.tests.append(("passed" if good else "failed", name))
+        if good:
+            self.passed += 1
+        else:
+            self.failed += 1
+            self.failures.append(f"not ok: {name}" + (f" ({why})" if why else ""))
 
     def summary(self):
         more = f", {len(self.problems)} problems" if self.problems else ""
@@ -503,13 +562,16 @@ def run(topology, kernel, job, *, name="job", files=(), timeout=120, append="", 
     FILES are directories whose content goes to /tests. KUNIT is a glob of
     suites that run at boot. SHARES are 9p shares (tag, path, ",readonly=on" or
     ""). ALLOW are regular expressions of bad lines the job provokes on purpose.
-    WATCH(guest) is called several times a second. TESTS=False is for jobs that
-    are no tests. Returns a Result; whatever is wrong is in its problems.
+    UPGRADE is {name: ACPI table}, or False for those of the firmware, or True for
+    its IORT with CANWBS. WATCH(guest) is called several times a second.
+    TESTS=False is for jobs that are no tests. Returns a Result; whatever is wrong
+    is in its problems.
     """
     qemu_version()
     kernel = kernel_image(kernel)
-    table = iort(topology, kernel) if upgrade else None
-    initrd = cpio({"kernel/firmware/acpi/iort.aml": (stat.S_IFREG | 0o644, table)}) if table else b""
+    if upgrade is True:
+        upgrade = {"iort": iort(topology, kernel)}
+    initrd = acpi_tables(upgrade) if upgrade else b""
     content = base_files(job)
     for entry in [files] if isinstance(files, (str, Path)) else files:
         content |= tree(entry, "tests")

@@ -22,6 +22,8 @@ sys.path.insert(0, str(REPO / "scripts"))
 import demo  # noqa: E402
 import machine  # noqa: E402
 import results  # noqa: E402
+import vmm  # noqa: E402
+import vsmmu  # noqa: E402
 
 KERNEL = os.environ.get("KERNEL")
 
@@ -362,9 +364,36 @@ class Builders(unittest.TestCase):
         self.assertEqual(struct.unpack_from("<I", new, 24)[0], 2)
         self.assertEqual(new[48 + 68 + 23], 7)
         self.assertEqual(machine.iort_routes(new), [(0x1000, 0x1fff, 0x1000, 0xb010000)])
+        with self.subTest("RMR"):
+            more = machine.iort_with_rmr(new, 0x1200, 0xc0000000, 0x10000)
+            more = machine.iort_with_rmr(more, 0x1fff, 0xd0000000, 0x20000, True)
+            self.assertEqual((sum(more) & 0xff, struct.unpack_from("<I", more, 24)[0]), (0, 4))
+            nodes = list(machine.iort_nodes(more))
+            self.assertEqual([kind for _, kind, _ in nodes], [4, 2, 6, 6])
+            self.assertEqual(nodes[-1][0] + nodes[-1][2], len(more))
+            for (offset, _, _), flags, stream_id, region in zip(
+                    nodes[2:], (20, 21), (0x1200, 0x1fff), ((0xc0000000, 0x10000), (0xd0000000, 0x20000))):
+                mappings, where = struct.unpack_from("<II", more, offset + 8)
+                said, regions, place = struct.unpack_from("<III", more, offset + 16)
+                self.assertEqual((mappings, regions, said), (1, 1, flags))
+                self.assertEqual(struct.unpack_from("<5I", more, offset + where), (0, 0, stream_id, 48, 1))
+                self.assertEqual(struct.unpack_from("<QQI", more, offset + place), (*region, 0))
+            self.assertEqual(machine.iort_routes(more), machine.iort_routes(new))
+            for stream_id in (0xfff, 0x2000):
+                with self.assertRaises(machine.Error):
+                    machine.iort_with_rmr(new, stream_id, 0xc0000000, 0x10000)
         table[60] ^= 1
         with self.assertRaises(machine.Error):
             machine.iort_with_canwbs(bytes(table))
+
+    def test_dsdt(self):
+        # If (Arg2 == 0) Return (Buffer {0}); Return (Buffer {0})
+        table = bytearray(b"DSDT".ljust(36, b"\0") + bytes.fromhex("a009936a00a411030100a411030100"))
+        new = machine.dsdt_with_boot_config(bytes(table))
+        self.assertEqual((len(new), sum(new) & 0xff, new[24]), (len(table), 0, 1))
+        self.assertEqual(new[36:].hex(), "a009936a00a411030100" "a400a3a3a3")
+        with self.assertRaises(machine.Error):
+            machine.dsdt_with_boot_config(new)
 
     def test_topology(self):
         args = " ".join(machine.Topology(8, 2, 1, True, True).devices())
@@ -519,7 +548,7 @@ class Demo(unittest.TestCase):
         """Files and STEs may agree that there is nothing."""
         witness = demo.Witness([])
         witness.smmus = [{"stes": {}}]
-        files = [demo.debugfs(["smmu arm-smmu-v3.0.auto"])]
+        files = [vsmmu.debugfs(["smmu arm-smmu-v3.0.auto"])]
         self.assertEqual(demo.judge_debugfs(witness, files, 1), "no file has a vSMMU")
 
     def test_each_lie_of_a_round_is_found(self):
@@ -551,7 +580,7 @@ class Demo(unittest.TestCase):
                 (level0, where | 5 << 21 | 0x12345, 0x8061_2345), (level0, 2 << 39, None),
                 (level1, 600 << 30 | 7 << 21 | 0x1f_ffff, 0xc03f_ffff)):
             with self.subTest(address=hex(address)):
-                self.assertEqual(demo.stage2_walk(lambda a: memory.get(a, 0), ste, address), place)
+                self.assertEqual(vsmmu.stage2_walk(lambda a: memory.get(a, 0), ste, address), place)
 
     def test_witness_looks_through_every_ste(self):
         text, other = "now 0 1", "now 0 2"
@@ -571,6 +600,124 @@ class Demo(unittest.TestCase):
                                 "places": [0x4000_0000, 0x8000_0000], "right": 1})
         seen = demo.Witness([]).look(guest, picture[:1], [f"##page 0x0 {other}"])
         self.assertEqual(seen["right"], 0)
+
+
+class Vmm(unittest.TestCase):
+    """What vmm.py reads, on a VM that never was."""
+
+    def middle(self, tmp, stes=(), files=(), memory=None):
+        """A Middle whose scripts do nothing and whose SMMUs are made up."""
+        guest = types.SimpleNamespace(directory=Path(tmp), process=types.SimpleNamespace(poll=lambda: None))
+        middle = vmm.Middle(guest, [], len(files), lambda text: None)
+        middle.sh = lambda script, **more: ""
+        middle.picture = lambda: [{"stes": {f"d{n}": ste}} for n, ste in enumerate(stes)]
+        (middle.out / "debugfs").mkdir(parents=True)
+        for n, file in enumerate(files):
+            (middle.out / f"debugfs/{n}").write_text(file)
+        return middle
+
+    def guest(self, tmp, job="", qmp=""):
+        """A VM that has said this."""
+        middle = self.middle(tmp)
+        vm = vmm.VM.__new__(vmm.VM)
+        vm.middle, vm.name, vm.where, vm.asked = middle, "vm1", middle.out / "vm1", 0
+        vm.where.mkdir()
+        (vm.where / "job.log").write_text(job)
+        (vm.where / "qmp.log").write_text(qmp)
+        return vm
+
+    def test_clean(self):
+        host, guest = Demo.FILE.format(0), {"config": 5}
+        good = host.replace("vmid 1 vsmmu a0 domain d0 users 1\n", "")
+        good = good[:good.index("domain d0")]
+        for why, file, ste in (
+                ("", good, guest),
+                ("vsmmu", host, guest),
+                ("lost", good.replace("domain c0 stage", "asid 7 lost\ndomain c0 stage"), guest),
+                ("S2_VMID_S1_CLEAR", good + host[host.index("domain d0"):], guest),
+                ("STE", good, {"config": 7}), ("STE", good, {"config": 6})):
+            with self.subTest(why=why), tempfile.TemporaryDirectory() as tmp:
+                result = machine.Result("t")
+                vmm.clean(self.middle(tmp, [ste], [file]), result.expect, "then")
+                self.assertEqual(len(result.failures), bool(why))
+                self.assertIn(why, "\n".join(result.failures))
+
+    def test_memory(self):
+        table = {"config": 7, "vtcr": 33 | 1 << 6, "s2ttb": 0x1000}
+        memory = {0x1000: 0x4000_07fd, 0x2000: 0x8000_07fd}
+
+        def qmp(command, **arguments):
+            size, address = re.match(r"xp /1(\w)x (0x\w+)", arguments["command-line"]).groups()
+            return f"{address}: {memory.get(int(address, 16), 0) if size == 'g' else int(address, 16) >> 12:#x}\r\n"
+
+        for stes, found in (([table, table | {"config": 6}], 0x40000), ([table, {"config": 0}], 0x40000),
+                            ([table | {"s2ttb": 0x3000}], None)):
+            with tempfile.TemporaryDirectory() as tmp:
+                middle = self.middle(tmp, stes)
+                middle.guest.qmp = qmp
+                self.assertEqual(middle.memory(0), found)
+                for stes in ([table, table | {"s2ttb": 0x2000}], [{"config": 0}]):
+                    middle.picture = lambda: [{"stes": dict(enumerate(stes))}]
+                    with self.assertRaises(vmm.Broken):
+                        middle.memory(0)
+
+    def test_guest_that_came_up_twice(self):
+        boot = "##kernel 7.3\n##device {0} 0 2 1b36:0010 0x010802 smmu\n" \
+               "##device {0}f 1 2 1b36:0005 0x00ff00 smmu\n##ready\n"
+        with tempfile.TemporaryDirectory() as tmp:
+            vm = self.guest(tmp, boot.format("a") + "##did 0\n" + boot.format("b"))
+            vm.come_up(2)
+            self.assertEqual([d[0] for d in vm.devices], ["b", "bf"])
+            self.assertEqual([vm.functions(*which) for which in ((0, "0x0108"), (1, ""), (1, "0x0108"))],
+                             [["b"], ["bf"], []])
+            with self.assertRaises(vmm.Broken):
+                vm.come_up(3, timeout=0)
+
+    def test_lines_of_the_guest(self):
+        with tempfile.TemporaryDirectory() as tmp:
+            vm = self.guest(tmp, "##ready\n##did 0\n")
+            for said, status in ((["5", "6"], 0), (["no"], 1)):
+                more = "".join(f"{l}\n" for l in said) + f"##did {status}\n"
+                log = vm.where / "job.log"
+                vm.middle.sh = lambda script: log.write_text(log.read_text() + more)
+                if status:
+                    with self.assertRaises(vmm.Broken):
+                        vm.sh("line")
+                self.assertEqual(vm.sh("line", good=False), said)
+
+    def test_monitor(self):
+        event = '{"event": "DEVICE_DELETED", "data": {"device": "d1", "path": "p"}}\n'
+        with tempfile.TemporaryDirectory() as tmp:
+            vm = self.guest(tmp, qmp='{"QMP": {}}\n{"return": 7, "id": 1}\n' + event
+                            + '{"error": {"desc": "no such"}, "id": 2}\n{"return": 8, "id"')
+            self.assertEqual(vm.answer("first"), 7)
+            with self.assertRaisesRegex(vmm.Broken, "no such"):
+                vm.answer("second")
+            with self.assertRaises(vmm.Broken):
+                vm.answer("third", timeout=0)
+            vm.event("DEVICE_DELETED", device="d1")
+            with self.assertRaises(vmm.Broken):
+                vm.event("DEVICE_DELETED", timeout=0, device="d2")
+
+    def test_testdev(self):
+        with tempfile.TemporaryDirectory() as tmp:
+            vm = self.guest(tmp)
+            vm.middle.memory = lambda address: 5
+            for said, passed in ((vmm.STOPPED, False), (vmm.MISSED, True)):
+                vm.sh = lambda line: [said]
+                self.assertEqual(vm.testdev("b", 0), (passed, 5, 5))
+            vm.sh = lambda line: ["dead0005"]
+            with self.assertRaises(vmm.Broken):
+                vm.testdev("b", 0)
+
+    def test_dma(self):
+        with tempfile.TemporaryDirectory() as tmp:
+            vm = self.guest(tmp)
+            vm.sh = lambda line, **more: ["##dma 0 64 3"]
+            self.assertEqual(vm.dma(), (64, 3))
+            vm.sh = lambda line, **more: ["demo-dma: /dev/nvme0n1"]
+            with self.assertRaises(vmm.Broken):
+                vm.dma()
 
 
 @unittest.skipUnless(KERNEL, "KERNEL= not given")
