@@ -37,7 +37,7 @@
  * Adding an entry
  *	The array with the entry is published before the STE or CD that makes the
  *	SMMU use the page table: the dma_wmb() in arm_smmu_write_entry() pairs
- *	with the smp_mb() in arm_smmu_domain_inv_range(). Whoever changes the page
+ *	with the smp_mb() in arm_smmu_domain_load_invs(). Whoever changes the page
  *	table either finds the entry, or the SMMU finds the change.
  *
  * Removing an entry

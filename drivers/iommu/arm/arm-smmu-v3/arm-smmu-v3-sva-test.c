@@ -332,11 +332,77 @@ static void sva_test_unsupported(struct kunit *test)
 	kunit_release_action(test, unbind_wrapper, td.handle);
 }
 
+/* As if it had never been bound */
+static void sva_test_expect_unbound(struct kunit *test, struct sva_test_dev *td,
+				    struct mm_struct *mm, unsigned int nth)
+{
+	/* A domain goes back when nobody can be in its notifier any more */
+	mmu_notifier_synchronize();
+	KUNIT_EXPECT_TRUE_MSG(test, ida_is_empty(&td->fake->smmu.asid_map),
+			      "allocation %u", nth);
+	KUNIT_EXPECT_EQ_MSG(test, td->fm->master->cd_table.used_ssids, 0,
+			    "allocation %u", nth);
+	KUNIT_EXPECT_EQ_MSG(test, atomic_read(&mm->mm_users), 1,
+			    "allocation %u", nth);
+	if (mm->iommu_mm)
+		KUNIT_EXPECT_TRUE_MSG(test,
+				      list_empty(&mm->iommu_mm->sva_domains),
+				      "allocation %u", nth);
+}
+
+/*
+ * Let each allocation fail in turn, of a bind until it succeeds, then of an
+ * unbind, which always does.
+ */
+static void sva_test_no_memory(struct kunit *test)
+{
+	struct mm_struct *mm = sva_test_alloc_mm(test);
+	struct sva_test_dev td;
+	unsigned int nth;
+	bool failed;
+	int balance;
+	u32 pasid;
+	u64 cd0;
+
+	sva_test_add_dev(test, &td);
+	for (nth = 1;; nth++) {
+		if (arm_smmu_fake_slab_start(test, nth))
+			kunit_skip(test,
+				   "needs CONFIG_KPROBES and CONFIG_FAILSLAB");
+		td.handle = iommu_sva_bind_device(td.fm->dev, mm);
+		failed = arm_smmu_fake_slab_stop(test, &balance);
+		if (!failed)
+			break;
+		KUNIT_ASSERT_EQ_MSG(test, PTR_ERR_OR_ZERO(td.handle), -ENOMEM,
+				    "allocation %u", nth);
+		sva_test_expect_unbound(test, &td, mm, nth);
+	}
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, td.handle);
+	/* The handle, the domain, its array, the arm_smmu_master_domain */
+	KUNIT_EXPECT_GT(test, nth, 4);
+	sva_test_expect_bound(test, &td, mm);
+
+	pasid = iommu_sva_get_pasid(td.handle);
+	for (nth = 1;; nth++) {
+		KUNIT_ASSERT_EQ(test, 0, arm_smmu_fake_slab_start(test, nth));
+		iommu_sva_unbind_device(td.handle);
+		failed = arm_smmu_fake_slab_stop(test, &balance);
+		sva_test_expect_unbound(test, &td, mm, nth);
+		cd0 = le64_to_cpu(arm_smmu_fake_cd(td.fm, pasid)->data[0]);
+		KUNIT_EXPECT_EQ_MSG(test, cd0, 0, "allocation %u", nth);
+		if (!failed)
+			break;
+		td.handle = iommu_sva_bind_device(td.fm->dev, mm);
+		KUNIT_ASSERT_NOT_ERR_OR_NULL(test, td.handle);
+	}
+}
+
 static struct kunit_case arm_smmu_v3_sva_test_cases[] = {
 	KUNIT_CASE_SLOW(sva_test_exit_in_unbind),
 	KUNIT_CASE_SLOW(sva_test_unbind_in_exit),
 	KUNIT_CASE_PARAM(sva_test_many, sva_test_nums_gen_params),
 	KUNIT_CASE(sva_test_unsupported),
+	KUNIT_CASE_SLOW(sva_test_no_memory),
 	{}
 };
 

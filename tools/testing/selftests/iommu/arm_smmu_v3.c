@@ -610,6 +610,20 @@ TEST_F(nested, vevent)
 	check_no_fault(_metadata, t, &faults);
 }
 
+/*
+ * An MSI and a BAR that is mapped, in addition: all the locks of a VMM. lockdep
+ * has to be content with their order.
+ */
+TEST_F(nested, msi)
+{
+	struct faults faults = { .vsid = variant->vsid };
+	struct smmu_test *t = &self->t;
+
+	open_veventq(t);
+	vfio_pci_msix_enable(t->device, 0, 1);
+	check_fault(_metadata, t, &faults, S1_UNMAPPED(0), EVT_ID_TRANSLATION);
+}
+
 /* The hypervisor moves pages while stage 1 stays the same */
 TEST_F(nested, stage2_unmap)
 {
@@ -1949,6 +1963,18 @@ struct fail_nth {
 	enum place at[2];
 	int fd;
 	unsigned int failed;
+	/* The files of both SMMUs in debugfs, as they should stay */
+	char *debugfs[2];
+	/* For ioctls() */
+	u8 *page;
+	int page_fd;
+	u32 ioas_id;
+	u64 extra_iova;
+	u64 source_iova;
+	struct iommu_iova_range ranges[16];
+	u32 num_ranges;
+	u32 id;
+	int id_fd;
 };
 
 FIXTURE(fail_nth)
@@ -2034,6 +2060,8 @@ FIXTURE_SETUP(fail_nth)
 
 FIXTURE_TEARDOWN(fail_nth)
 {
+	free(self->f.debugfs[0]);
+	free(self->f.debugfs[1]);
 	close_devices(self->f.t, 2);
 }
 
@@ -2064,6 +2092,35 @@ static bool fail_errno(int ret)
 {
 	return ret == -ENOMEM || ret == -ENOENT || ret == -EINVAL ||
 	       ret == -EFAULT;
+}
+
+static int num_files(struct fail_nth *f)
+{
+	return strcmp(f->t[0].test_device->smmu, f->t[1].test_device->smmu) ? 2 : 1;
+}
+
+static void note_debugfs(struct __test_metadata *_metadata, struct fail_nth *f)
+{
+	int i;
+
+	for (i = 0; i < num_files(f); i++) {
+		if (!f->debugfs[i])
+			f->debugfs[i] = calloc(1, DEBUGFS_SIZE);
+		ASSERT_NE(NULL, f->debugfs[i]);
+		/* Without debugfs there is nothing to compare */
+		read_debugfs(&f->t[i], f->debugfs[i]);
+	}
+}
+
+/* All ids and arrays are back */
+static void check_noted(struct __test_metadata *_metadata, struct fail_nth *f)
+{
+	static char text[DEBUGFS_SIZE];
+	int i;
+
+	for (i = 0; i < num_files(f); i++)
+		if (!read_debugfs(&f->t[i], text))
+			ASSERT_STREQ(f->debugfs[i], text);
 }
 
 static int place(struct fail_nth *f, int dev, enum place to)
@@ -2102,11 +2159,14 @@ static void fail_move(struct __test_metadata *_metadata, struct fail_nth *f,
 
 	do {
 		ASSERT_EQ(0, place(f, 1, from));
+		note_debugfs(_metadata, f);
 		fail_begin(_metadata, f, ++nth);
 		ret = place(f, 1, to);
 		failed = fail_end(f);
 		ASSERT_TRUE(!ret || fail_errno(ret))
 			TH_LOG("error %d, from place %d to %d", ret, from, to);
+		if (ret)
+			check_noted(_metadata, f);
 		check_places(_metadata, f);
 	} while (failed);
 	ASSERT_EQ(0, ret);
@@ -2175,6 +2235,7 @@ TEST_F_TIMEOUT(fail_nth, objects, 300)
 		ASSERT_EQ(0, place(f, 1, where));
 		/* Stage 1 needs the vDEVICE only to be attached */
 		ASSERT_EQ(0, destroy(t, t->vdevice_id));
+		note_debugfs(_metadata, f);
 
 		for (object = 0; object < NUM_OBJECTS; object++) {
 			f->failed = 0;
@@ -2188,6 +2249,7 @@ TEST_F_TIMEOUT(fail_nth, objects, 300)
 				check_places(_metadata, f);
 				if (!ret)
 					ASSERT_EQ(0, destroy(t, id));
+				check_noted(_metadata, f);
 			} while (failed);
 			ASSERT_EQ(0, ret);
 			ASSERT_GT(f->failed, 0);
@@ -2199,11 +2261,338 @@ TEST_F_TIMEOUT(fail_nth, objects, 300)
 				ret = destroy(t, id);
 				failed = fail_end(f);
 				ASSERT_EQ(0, ret);
+				check_noted(_metadata, f);
 				check_places(_metadata, f);
 			} while (failed);
 		}
 		ASSERT_EQ(0, vdevice_alloc(t, VSID, &t->vdevice_id));
 	}
+}
+
+/* What else user space may ask for while devices are attached */
+enum call {
+	VEVENTQ_ALLOC,
+	FAULT_ALLOC,
+	IOAS_ALLOC,
+	IOAS_MAP,
+	IOAS_MAP_FILE,
+	IOAS_COPY,
+	IOAS_IOVA_RANGES,
+	IOAS_ALLOW_IOVAS,
+	INVALIDATE,
+	HW_INFO,
+	NUM_CALLS,
+};
+
+#define MAP_FLAGS	(IOMMU_IOAS_MAP_FIXED_IOVA | IOMMU_IOAS_MAP_READABLE | \
+			 IOMMU_IOAS_MAP_WRITEABLE)
+#define FAIL_CMDS	100
+
+static int ioas_map(struct fail_nth *f, u32 ioas_id, u64 iova)
+{
+	struct iommu_ioas_map cmd = {
+		.size = sizeof(cmd),
+		.flags = MAP_FLAGS,
+		.ioas_id = ioas_id,
+		.user_va = (uintptr_t)f->page,
+		.length = getpagesize(),
+		.iova = iova,
+	};
+
+	return iommufd_cmd(f->t, IOMMU_IOAS_MAP, &cmd);
+}
+
+static int ioas_map_file(struct smmu_test *t, u32 ioas_id, int fd, u64 iova)
+{
+	struct iommu_ioas_map_file cmd = {
+		.size = sizeof(cmd),
+		.flags = MAP_FLAGS,
+		.ioas_id = ioas_id,
+		.fd = fd,
+		.length = getpagesize(),
+		.iova = iova,
+	};
+
+	return iommufd_cmd(t, IOMMU_IOAS_MAP_FILE, &cmd);
+}
+
+static int ioas_copy(struct fail_nth *f)
+{
+	struct iommu_ioas_copy cmd = {
+		.size = sizeof(cmd),
+		.flags = MAP_FLAGS,
+		.dst_ioas_id = f->ioas_id,
+		.src_ioas_id = f->ioas_id,
+		.length = getpagesize(),
+		.dst_iova = f->extra_iova,
+		.src_iova = f->source_iova,
+	};
+
+	return iommufd_cmd(f->t, IOMMU_IOAS_COPY, &cmd);
+}
+
+static int ioas_unmap(struct fail_nth *f)
+{
+	struct iommu_ioas_unmap cmd = {
+		.size = sizeof(cmd),
+		.ioas_id = f->ioas_id,
+		.iova = f->extra_iova,
+		.length = getpagesize(),
+	};
+
+	return iommufd_cmd(f->t, IOMMU_IOAS_UNMAP, &cmd);
+}
+
+static int iova_ranges(struct fail_nth *f)
+{
+	struct iommu_ioas_iova_ranges cmd = {
+		.size = sizeof(cmd),
+		.ioas_id = f->ioas_id,
+		.num_iovas = ARRAY_SIZE(f->ranges),
+		.allowed_iovas = (uintptr_t)f->ranges,
+	};
+	int ret = iommufd_cmd(f->t, IOMMU_IOAS_IOVA_RANGES, &cmd);
+
+	f->num_ranges = cmd.num_iovas;
+	return ret;
+}
+
+/* What is allowed as it is */
+static int allow_iovas(struct fail_nth *f)
+{
+	struct iommu_ioas_allow_iovas cmd = {
+		.size = sizeof(cmd),
+		.ioas_id = f->ioas_id,
+		.num_iovas = f->num_ranges,
+		.allowed_iovas = (uintptr_t)f->ranges,
+	};
+
+	return iommufd_cmd(f->t, IOMMU_IOAS_ALLOW_IOVAS, &cmd);
+}
+
+static int invalidate_many(struct fail_nth *f)
+{
+	struct iommu_viommu_arm_smmuv3_invalidate cmds[FAIL_CMDS];
+	u32 i, num = FAIL_CMDS;
+	int ret;
+
+	for (i = 0; i < num; i++) {
+		cmds[i].cmd[0] = __cpu_to_le64(CMD_TLBI_NH_ALL);
+		cmds[i].cmd[1] = 0;
+	}
+	ret = invalidate(&f->t[1], cmds, &num);
+	VFIO_ASSERT_EQ(num, ret ? 0 : FAIL_CMDS);
+	return ret;
+}
+
+static int hw_info(struct fail_nth *f)
+{
+	struct iommu_hw_info_arm_smmuv3 info;
+	struct iommu_hw_info cmd = {
+		.size = sizeof(cmd),
+		.dev_id = f->t[1].device->dev_id,
+		.data_uptr = (uintptr_t)&info,
+		.data_len = sizeof(info),
+	};
+
+	return iommufd_cmd(f->t, IOMMU_GET_HW_INFO, &cmd);
+}
+
+static int do_call(struct fail_nth *f, enum call call)
+{
+	struct iommu_fault_alloc fault = { .size = sizeof(fault) };
+	struct iommu_ioas_alloc ioas = { .size = sizeof(ioas) };
+	struct smmu_test *t = f->t;
+	int ret;
+
+	switch (call) {
+	case VEVENTQ_ALLOC:
+		return veventq_alloc(&t[1], IOMMU_VEVENTQ_TYPE_ARM_SMMUV3, 16,
+				     &f->id, &f->id_fd);
+	case FAULT_ALLOC:
+		ret = iommufd_cmd(t, IOMMU_FAULT_QUEUE_ALLOC, &fault);
+		f->id = fault.out_fault_id;
+		f->id_fd = fault.out_fault_fd;
+		return ret;
+	case IOAS_ALLOC:
+		ret = iommufd_cmd(t, IOMMU_IOAS_ALLOC, &ioas);
+		f->id = ioas.out_ioas_id;
+		return ret;
+	case IOAS_MAP:
+		return ioas_map(f, f->ioas_id, f->extra_iova);
+	case IOAS_MAP_FILE:
+		return ioas_map_file(t, f->ioas_id, f->page_fd, f->extra_iova);
+	case IOAS_COPY:
+		return ioas_copy(f);
+	case IOAS_IOVA_RANGES:
+		return iova_ranges(f);
+	case IOAS_ALLOW_IOVAS:
+		return allow_iovas(f);
+	case INVALIDATE:
+		return invalidate_many(f);
+	default:
+		return hw_info(f);
+	}
+}
+
+static bool is_map(enum call call)
+{
+	return call == IOAS_MAP || call == IOAS_MAP_FILE || call == IOAS_COPY;
+}
+
+static bool makes_object(enum call call)
+{
+	return call == VEVENTQ_ALLOC || call == FAULT_ALLOC || call == IOAS_ALLOC;
+}
+
+/* A queue goes only after its file */
+static void before_undo(enum call call, struct fail_nth *f)
+{
+	if (call == VEVENTQ_ALLOC || call == FAULT_ALLOC)
+		close(f->id_fd);
+}
+
+static int undo_call(struct fail_nth *f, enum call call)
+{
+	if (is_map(call))
+		return ioas_unmap(f);
+	return makes_object(call) ? destroy(f->t, f->id) : 0;
+}
+
+/* DMA of both devices reaches the page if it is mapped, or nothing */
+static void check_extra(struct __test_metadata *_metadata, struct fail_nth *f,
+			bool mapped)
+{
+	struct smmu_test *t = f->t;
+	int dev;
+
+	for (dev = 0; dev < 2; dev++) {
+		u64 iova = f->at[dev] == AT_S1 ? S1_IOVA_3 : f->extra_iova;
+
+		memset(f->page, POISON, NVME_DMA_PAGE_SIZE);
+		ASSERT_EQ(HIT_NONE, dma(&t[dev], iova));
+		ASSERT_EQ(!mapped, page_untouched(f->page))
+			TH_LOG("device %d", dev);
+		if (mapped)
+			ASSERT_EQ(0, memcmp(f->page, t[dev].id, ID_LEN));
+	}
+}
+
+static void check_call(struct __test_metadata *_metadata, struct fail_nth *f,
+		       enum call call, bool done)
+{
+	check_noted(_metadata, f);
+	check_places(_metadata, f);
+	if (is_map(call))
+		check_extra(_metadata, f, done);
+}
+
+static void fail_call(struct __test_metadata *_metadata, struct fail_nth *f,
+		      enum call call)
+{
+	unsigned int nth = 0;
+	bool failed;
+	int ret;
+
+	note_debugfs(_metadata, f);
+	f->failed = 0;
+	do {
+		fail_begin(_metadata, f, ++nth);
+		ret = do_call(f, call);
+		failed = fail_end(f);
+		ASSERT_TRUE(!ret || fail_errno(ret))
+			TH_LOG("error %d, call %d", ret, call);
+		check_call(_metadata, f, call, !ret);
+		if (!ret) {
+			before_undo(call, f);
+			ASSERT_EQ(0, undo_call(f, call));
+		}
+	} while (failed);
+	ASSERT_EQ(0, ret);
+	ASSERT_GT(f->failed, 0);
+
+	nth = 0;
+	do {
+		ASSERT_EQ(0, do_call(f, call));
+		before_undo(call, f);
+		fail_begin(_metadata, f, ++nth);
+		ret = undo_call(f, call);
+		failed = fail_end(f);
+		ASSERT_TRUE(!ret || (is_map(call) && fail_errno(ret)))
+			TH_LOG("error %d, call %d", ret, call);
+		check_call(_metadata, f, call, ret);
+		if (ret)
+			ASSERT_EQ(0, undo_call(f, call));
+	} while (failed);
+}
+
+TEST_F_TIMEOUT(fail_nth, ioctls, 300)
+{
+	struct fail_nth *f = &self->f;
+	struct smmu_test *t = f->t;
+	size_t size = getpagesize();
+	enum place where;
+	enum call call;
+	int dev;
+
+	f->page_fd = memfd_create("page", 0);
+	ASSERT_LE(0, f->page_fd);
+	ASSERT_EQ(0, ftruncate(f->page_fd, size));
+	f->page = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED,
+		       f->page_fd, 0);
+	ASSERT_NE(MAP_FAILED, f->page);
+
+	/* The window has that much room */
+	f->extra_iova = t->window.iova + SZ_64K;
+	f->source_iova = t->window.iova + SZ_128K;
+	ASSERT_EQ(0, ioas_map(f, t->iommu->ioas_id, f->source_iova));
+	ASSERT_EQ(0, ioas_map(f, f->second_iommu.ioas_id, f->source_iova));
+	for (dev = 0; dev < 2; dev++)
+		s1_map(&t[dev].s1, S1_IOVA_3, f->extra_iova, 0);
+
+	for (where = 0; where < DETACHED; where++) {
+		f->ioas_id = where < AT_PARENT ? f->second_iommu.ioas_id :
+						 t->iommu->ioas_id;
+		for (dev = 0; dev < 2; dev++)
+			ASSERT_EQ(0, place(f, dev, where));
+		for (call = 0; call < NUM_CALLS; call++)
+			fail_call(_metadata, f, call);
+	}
+}
+
+/* Only mappings of files can change hands, so the devices are not in it */
+TEST_F_TIMEOUT(fail_nth, change_process, 60)
+{
+	struct iommu_ioas_change_process cmd = { .size = sizeof(cmd) };
+	struct iommu_ioas_alloc ioas = { .size = sizeof(ioas) };
+	struct fail_nth *f = &self->f;
+	struct smmu_test alone = {};
+	unsigned int nth = 0;
+	struct iommu iommu;
+	bool failed;
+	int fd, ret;
+
+	ASSERT_EQ(0, place(f, 0, AT_IOAS));
+	ASSERT_EQ(0, place(f, 1, AT_IOAS));
+	fd = memfd_create("page", 0);
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, ftruncate(fd, getpagesize()));
+	iommu.iommufd = open("/dev/iommu", O_RDWR);
+	ASSERT_LE(0, iommu.iommufd);
+	alone.iommu = &iommu;
+	ASSERT_EQ(0, iommufd_cmd(&alone, IOMMU_IOAS_ALLOC, &ioas));
+	ASSERT_EQ(0, ioas_map_file(&alone, ioas.out_ioas_id, fd, SZ_1M));
+
+	do {
+		fail_begin(_metadata, f, ++nth);
+		ret = iommufd_cmd(&alone, IOMMU_IOAS_CHANGE_PROCESS, &cmd);
+		failed = fail_end(f);
+		ASSERT_TRUE(!ret || fail_errno(ret));
+		check_places(_metadata, f);
+	} while (failed);
+	ASSERT_EQ(0, ret);
+	ASSERT_GT(f->failed, 0);
+	ASSERT_EQ(0, close(iommu.iommufd));
 }
 
 static int attach_pasid(struct smmu_test *t, u32 pt_id, u32 pasid)

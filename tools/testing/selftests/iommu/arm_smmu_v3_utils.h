@@ -516,19 +516,23 @@ struct layout {
 	bool pair;
 };
 
+/* But for the stages, could it share every domain with the first device? */
+static bool same_features(const struct test_device *td)
+{
+	const u32 *idr = td->info.idr, *first = devices[0].info.idr;
+
+	return td->type == IOMMU_HW_INFO_TYPE_ARM_SMMUV3 &&
+	       !((idr[0] ^ first[0]) & (IDR0_TTF | IDR0_COHACC | IDR0_HTTU)) &&
+	       !((idr[3] ^ first[3]) & IDR3_FWB) && idr[5] == first[5];
+}
+
 static bool device_fits(struct smmu_test *t, const struct layout *l,
 			unsigned int i, const struct test_device *td)
 {
-	const u32 *idr = td->info.idr, *first = devices[0].info.idr;
-	u32 stages = l->stages[i] ?: first[0] & IDR0_STAGES;
+	u32 stages = l->stages[i] ?: devices[0].info.idr[0] & IDR0_STAGES;
 	unsigned int j;
 
-	if (td->type != IOMMU_HW_INFO_TYPE_ARM_SMMUV3 ||
-	    (idr[0] & IDR0_STAGES) != stages)
-		return false;
-	/* But for the stages, they could share every domain */
-	if ((idr[0] ^ first[0]) & (IDR0_TTF | IDR0_COHACC | IDR0_HTTU) ||
-	    (idr[3] ^ first[3]) & IDR3_FWB || idr[5] != first[5])
+	if (!same_features(td) || (td->info.idr[0] & IDR0_STAGES) != stages)
 		return false;
 
 	for (j = 0; j < i; j++) {
