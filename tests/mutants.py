@@ -10,7 +10,7 @@ SMMU, INVS, TAG, IOMMUFD, SVA, TRACE, DEBUGFS = (
     DIR + f"arm-smmu-v3{x}.c" for x in ("", "-invs", "-tag", "-iommufd", "-sva", "-trace", "-debugfs"))
 INVS_H, SMMU_H = DIR + "arm-smmu-v3-invs.h", DIR + "arm-smmu-v3.h"
 
-MUTANTS = [
+KUNIT = [
     ("only the first SMMU of a domain is invalidated", SMMU,
      "			if (READ_ONCE(next->users))\n",
      "			if (READ_ONCE(next->users) && next->smmu == invs->inv[0].smmu)\n"),
@@ -199,8 +199,7 @@ MUTANTS = [
      "	state.old_domain_invst.invs_ptr = NULL;\n	/* arm_smmu_mm_release()"),
 ]
 
-# In the same form, what KUnit does not notice, but the fuzzer of the array.
-FUZZED = [
+FUZZ = [
     ("a PASID is compared by 16 bits", INVS,
      "cmp_int(a->ssid, b->ssid)", "cmp_int((u16)a->ssid, (u16)b->ssid)"),
     ("a shared entry gets the granule of the newcomer", INVS,
@@ -213,6 +212,35 @@ FUZZED = [
      "	new_invs = arm_smmu_invs_alloc(invs->num_invs - invs->num_trashes);\n	if (!new_invs)\n		return NULL;\n",
      "	new_invs = arm_smmu_invs_alloc(invs->num_invs);\n	if (!new_invs)\n		return NULL;\n	new_invs->num_invs -= invs->num_trashes;\n"),
 ]
+
+VMM_TWO = [
+    ("nested abort is bypass", IOMMUFD,
+     "	default:\n		arm_smmu_make_abort_ste(target);\n",
+     "	default:\n		arm_smmu_make_s2_domain_ste(target, master,\n"
+     "					    nested_domain->vsmmu->s2_parent,\n					    vmid, ats_enabled);\n"),
+    ("nested bypass is abort", IOMMUFD,
+     "	case STRTAB_STE_0_CFG_BYPASS:\n		arm_smmu_make_s2_domain_ste(target, master,\n"
+     "					    nested_domain->vsmmu->s2_parent,\n					    vmid, ats_enabled);\n		break;\n", ""),
+]
+
+VMM_RMR = [
+    ("a device without a driver is not blocked", SMMU, "	.release_domain		= &arm_smmu_blocked_domain,\n", ""),
+    ("a StreamID with an RMR is blocked", SMMU, "	arm_smmu_rmr_install_bypass_ste(smmu);\n", ""),
+]
+
+SELFTEST = [
+    ("a nested domain is not freed", IOMMUFD, "	kfree(to_smmu_nested_domain(domain));\n", ""),
+]
+
+# By whoever is to notice: see WATCHERS in scripts/check. What KUnit notices is
+# not tried with the slower ones.
+MUTANTS = {
+    "kunit": KUNIT,
+    "fuzz": FUZZ,
+    "arm_smmu_v3": SELFTEST,
+    "vmm-two": VMM_TWO,
+    "vmm-rmr": VMM_RMR,
+}
 
 # Those that may go unnoticed, and why.
 UNNOTICED = {
