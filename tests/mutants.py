@@ -44,6 +44,8 @@ KUNIT = [
      "	arm_smmu_invs_free(invst->new_invs);\n"),
     ("the merge fails and keeps the tag", SMMU,
      "err_unget:\n	arm_smmu_tag_unget(state->master->smmu, &invst->tag);\n", "err_unget:\n"),
+    ("a bind of SVA that fails keeps the process", SVA,
+     "	mmput(domain->mm);\n	return ret;", "	if (!ret)\n		mmput(domain->mm);\n	return ret;"),
     ("every attach takes a new tag", TAG,
      "	tag->is_new = !arm_smmu_tag_find(smmu, domain, tag);\n",
      "	arm_smmu_tag_find(smmu, domain, tag);\n	tag->is_new = tag->type != INV_TYPE_S2_VMID_VSMMU;\n"),
@@ -228,8 +230,33 @@ VMM_RMR = [
     ("a StreamID with an RMR is blocked", SMMU, "	arm_smmu_rmr_install_bypass_ste(smmu);\n", ""),
 ]
 
+# kmemleak tells: after KUnit, and after arm_smmu_v3
+LEAKS = [
+    ("an SVA domain without a notifier is lost", SVA,
+     "	if (ret) {\n		arm_smmu_domain_free(smmu_domain);\n		return ERR_PTR(ret);",
+     "	if (ret) {\n		return ERR_PTR(ret);"),
+]
+
 SELFTEST = [
     ("a nested domain is not freed", IOMMUFD, "	kfree(to_smmu_nested_domain(domain));\n", ""),
+    ("a domain that is not finished is lost", SMMU,
+     "err_free:\n	arm_smmu_domain_free(smmu_domain);\n", "err_free:\n"),
+]
+
+INPUT = [
+    ("EATS of a vSTE may have any value but one", IOMMUFD,
+     "	if (eats != STRTAB_STE_1_EATS_ABT && eats != STRTAB_STE_1_EATS_TRANS)",
+     "	if (eats == STRTAB_STE_1_EATS_S1CHK)"),
+    ("reserved ranges of a guest's TLBI are passed on", IOMMUFD,
+     "	if (!range && !ttl)\n		return -EIO;\n", ""),
+    ("a range without TG is passed on", IOMMUFD,
+     "		return (range || ttl) ? -EIO : 0;", "		return 0;"),
+    ("a SubstreamID is passed on where there are none", IOMMUFD,
+     "		if (smmu->ssid_bits)\n			allowed[0] |= CMDQ_CFGI_0_SSID;",
+     "		allowed[0] |= CMDQ_CFGI_0_SSID;"),
+    ("a nested domain is made for PASIDs", IOMMUFD,
+     "	if (flags)\n		return ERR_PTR(-EOPNOTSUPP);",
+     "	if (flags & ~IOMMU_HWPT_ALLOC_PASID)\n		return ERR_PTR(-EOPNOTSUPP);"),
 ]
 
 # By whoever is to notice: see WATCHERS in scripts/check. What KUnit notices is
@@ -237,7 +264,9 @@ SELFTEST = [
 MUTANTS = {
     "kunit": KUNIT,
     "fuzz": FUZZ,
+    "leaks": LEAKS,
     "arm_smmu_v3": SELFTEST,
+    "arm_smmu_v3_input": INPUT,
     "vmm-two": VMM_TWO,
     "vmm-rmr": VMM_RMR,
 }
