@@ -338,7 +338,10 @@ static void spoil_vste_call(struct smmu_test *t, struct vste_call *call,
 		call->bad |= err(EFAULT);
 		break;
 	case 6:
-		cmd->flags = below(2) ? rnd() : BIT(below(32));
+		/* The first four have a meaning, if not here */
+		cmd->flags = BIT(below(below(2) ? 4 : 32));
+		if (!below(4))
+			cmd->flags = rnd();
 		if (cmd->flags & ~IOMMU_HWPT_FAULT_ID_VALID)
 			call->bad |= err(EOPNOTSUPP);
 		if (cmd->flags & IOMMU_HWPT_FAULT_ID_VALID)
