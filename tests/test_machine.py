@@ -485,8 +485,10 @@ class Monitor(unittest.TestCase):
             self.ask([b'{"return": {}}\n', b'{"error": {"desc": "no such"}}\n'])
 
     def test_silence(self):
+        begun = time.monotonic()
         with mock.patch.object(machine, "MONITOR", 0.2), self.assertRaisesRegex(machine.Error, "did not answer stop"):
             self.ask([b'{"return": {}}\n'])
+        self.assertLess(time.monotonic() - begun, 5)
 
     def test_end(self):
         with self.assertRaisesRegex(machine.Error, "did not answer stop"):
