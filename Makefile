@@ -6,7 +6,7 @@ help:	## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /  make \1	/p' Makefile | expand -t 20
 	@echo
 	@echo "Variables: LINUX=DIR (v7.3 tree in place of Debian's), CACHE=DIR, TOOLBOX=host, MIRROR=URI,"
-	@echo "JOBS=N, SMMUS=N (run), ONLY='NAME...' (check), MINUTES=N (stress, fuzz), SEED=N (stress), BENCH='OPTION...' (bench),"
+	@echo "JOBS=N, SMMUS=N (run), ONLY='NAME...' (check, mutants), MINUTES=N (stress, fuzz), SEED=N (stress), BENCH='OPTION...' (bench),"
 	@echo "SCENARIO='NAME...' (vmm)."
 	@echo "What they mean: --help of scripts/toolbox, scripts/check and scripts/bench.py."
 
@@ -30,7 +30,7 @@ bisect:	apply	## boot every patch of the series and run KUnit on it
 	@$(T) scripts/check --bisect
 
 mutants: apply	## break the driver on purpose, show which test notices
-	@$(T) scripts/check --mutants
+	@$(T) scripts/check --mutants $(ONLY)
 
 stress:	apply	## everything at the same time: MINUTES with KASAN, as many with KCSAN
 	@$(T) scripts/check --stress $(or $(MINUTES),30) $(if $(SEED),--seed $(SEED))

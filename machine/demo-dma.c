@@ -164,6 +164,8 @@ int main(int argc, char **argv)
 
 	if (!rounds) {
 		signal(SIGTERM, stop);
+		dma_all(0);
+		printf("# started\n");
 		while (!enough)
 			dma_all(0);
 		printf("##dma 0 %lu %lu\n", dmas, wrong);

@@ -3,10 +3,10 @@
 # demo-guest.sh. What it says goes to /out/guest.
 
 mkdir -p /out/guest
-echo "1..3"
+echo "1..2"
 
 if [ -c /dev/kvm ]; then echo "ok 1 KVM is there"; else echo "not ok 1 KVM is there"; fi
-echo "ok 2 vfio-pci has $(echo $bdfs)"
+echo "# vfio-pci has $(echo $bdfs)"
 
 set -- "$@" -no-reboot -serial file:/out/guest/console.log -D /out/guest/vmm.trace
 echo "$@" >/out/guest/vmm.sh
@@ -53,10 +53,10 @@ status=$?
 kill $waiter 2>/dev/null
 if [ $status = 0 ]; then
 	wait $reader
-	echo "ok 3 the VMM ran to the guest's power-off"
+	echo "ok 2 the VMM ran to the guest's power-off"
 else
 	kill $reader 2>/dev/null
 	sed 's/^/# vmm: /' /out/guest/vmm.log
 	echo
-	echo "not ok 3 the VMM ran to the guest's power-off (status $status; its timeout of $VMM_TIMEOUT s gives 137)"
+	echo "not ok 2 the VMM ran to the guest's power-off (status $status; its timeout of $VMM_TIMEOUT s gives 137)"
 fi

@@ -14,10 +14,12 @@ disks() {
 }
 
 # start_dma [SMMU]: DMA of these in the background, until stop_dma, which says
-# "##dma 0 NUMBER WRONG"
+# "##dma 0 NUMBER WRONG". There was some when it returns.
 start_dma() {
-	demo-dma 0 $NONCE $(disks "$1") >/tmp/dma 2>&1 &
+	: >/tmp/dma
+	demo-dma 0 $NONCE $(disks "$1") >>/tmp/dma 2>&1 &
 	dma=$!
+	timeout 60 sh -c 'until grep -q "^# started" /tmp/dma; do sleep 0.1; done'
 }
 
 stop_dma() {

@@ -12,7 +12,8 @@ start_vmm() {
 	cat /run/qmp.out >$dir/qmp.log &
 	chroot /root qemu-system-aarch64 "$@" -S -serial file:$dir/console.log -D $dir/vmm.trace >$dir/vmm.log 2>&1 &
 	vmm=$!
-	echo '{"execute": "qmp_capabilities"}' >/run/qmp.in
+	# A VMM that dies at once would leave nobody to read it.
+	timeout 100 sh -c 'echo "{\"execute\": \"qmp_capabilities\"}" >/run/qmp.in'
 }
 
 # back_to_nvme NONCE: the controllers have their driver again, which does DMA

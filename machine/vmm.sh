@@ -5,7 +5,7 @@
 # vSMMU on a root bus of its own per physical SMMU, the devices behind it.
 
 bdfs="$(devices "" 0x0108) $(devices "" 0x00ff)"
-bind_vfio $bdfs || exit 1
+[ "${bdfs% }" ] && bind_vfio $bdfs || exit 1
 
 mkdir -p /run/rw /root
 mount -t tmpfs rw /run/rw

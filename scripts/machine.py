@@ -54,6 +54,8 @@ MAX_SMMUS = 12
 IMAGE_SIZE = 16 << 20
 APPEND = "console=ttyAMA0 earlycon loglevel=7 panic=-1"
 HEARTBEAT = 15                  # seconds between signs of life
+MONITOR = 60                    # seconds for an answer of QEMU's monitor
+TABLES = 1                      # to be raised when what is edited in an ACPI table changes
 
 
 class Error(Exception):
@@ -370,7 +372,7 @@ def iort_routes(table):
 def table(signature, edit, topology, kernel):
     """An ACPI table of this topology, edited: from the cache, or by booting once."""
     key = hashlib.sha256(json.dumps([
-        qemu_version(), Path(firmware()).stat().st_size, topology.virt, topology.devices()
+        TABLES, qemu_version(), Path(firmware()).stat().st_size, topology.board(), topology.devices()
     ]).encode()).hexdigest()[:16]
     target = CACHE / f"{signature.lower()}-{key}.aml"
     if not target.exists():
@@ -533,18 +535,21 @@ class Guest:
 
     def qmp(self, command, **arguments):
         """Ask QEMU's monitor."""
-        with socket.socket(socket.AF_UNIX) as s:
-            # Through /proc, since the name of a socket may only be short.
-            here = os.open(self.directory, os.O_PATH)
-            s.connect(f"/proc/self/fd/{here}/qmp")
-            os.close(here)
-            stream = s.makefile("rw")
-            stream.readline()
-            for execute, args in (("qmp_capabilities", {}), (command, arguments)):
-                stream.write(json.dumps({"execute": execute, "arguments": args}) + "\n")
-                stream.flush()
-                while "event" in (answer := json.loads(stream.readline())):
-                    pass
+        try:
+            with socket.socket(socket.AF_UNIX) as s, s.makefile("rw") as stream:
+                s.settimeout(MONITOR)
+                # Through /proc, since the name of a socket may only be short.
+                here = os.open(self.directory, os.O_PATH)
+                s.connect(f"/proc/self/fd/{here}/qmp")
+                os.close(here)
+                stream.readline()
+                for execute, args in (("qmp_capabilities", {}), (command, arguments)):
+                    stream.write(json.dumps({"execute": execute, "arguments": args}) + "\n")
+                    stream.flush()
+                    while "event" in (answer := json.loads(stream.readline())):
+                        pass
+        except (TimeoutError, json.JSONDecodeError):
+            raise Error(f"QEMU's monitor did not answer {command}")
         if "error" in answer:
             raise Error(f"QEMU refused {command}: {answer['error']['desc']}")
         return answer["return"]

@@ -28,7 +28,8 @@ BAD_LINES = [(kind, re.compile(pattern)) for kind, pattern in (
     ("BUG", r"\bBUG: |\bkernel BUG at|\bBUG \S+ ?\(|Unable to handle kernel|Internal error: |\bOops\b|"
             r"Kernel panic|Bad mode in|Unhandled .*exception|SError Interrupt"),
     ("debug check", r"ODEBUG: |UBSAN: |refcount_t: |list_(add|del) (corruption|double)|"
-                    r"pagealloc: (memory|single bit)|Poison overwritten|nobody cared"),
+                    r"pagealloc: (memory|single bit)|Poison overwritten|nobody cared|"
+                    r"Kernel memory leak detector disabled"),
     ("CMDQ error", r"CMDQ error|retrying command fetch|skipping command in error"),
     ("CMD_SYNC timeout", r"CMD_SYNC timeout|CMDQ timeout"),
     ("event queue overflow", r"(EVTQ|PRIQ) overflow"),
@@ -76,11 +77,13 @@ def scan_log(lines, allow=(), context=40, shown=18):
     return problems
 
 
-def split_races(lines, ours):
+def split_races(lines, ours, allow=()):
     """Part KCSAN's reports that do not match OURS from a kernel log.
 
     Returns the lines without them, and a list of these reports. A report ends
-    with the line of "=" that it began after; one that does not end is kept.
+    with the line of "=" that it began after; one that does not end is kept, and
+    so is one into which another CPU has said something bad that ALLOW does not
+    match.
     """
     kept, others, begin = [], [], None
     for line in lines:
@@ -89,7 +92,8 @@ def split_races(lines, ours):
             begin = len(kept) - 1
         elif begin is not None and STAMP.sub("", line).startswith("=" * 60):
             report = kept[begin:]
-            if not any(re.search(ours, l) for l in report):
+            rest = [l for l in report[1:] if not any(re.search(a, l) for a in allow)]
+            if not any(re.search(ours, l) for l in report) and not scan_log(rest):
                 del kept[begin:]
                 others.append(report)
             begin = None

@@ -225,6 +225,12 @@ VMM_TWO = [
      "					    nested_domain->vsmmu->s2_parent,\n					    vmid, ats_enabled);\n		break;\n", ""),
 ]
 
+# kmemleak tells, when no VM is left.
+VMM_FOUR = [
+    ("the vmaster of a nested device is lost", IOMMUFD,
+     "	kfree(master->vmaster);\n	master->vmaster = state->vmaster;\n", "	master->vmaster = state->vmaster;\n"),
+]
+
 VMM_RMR = [
     ("a device without a driver is not blocked", SMMU, "	.release_domain		= &arm_smmu_blocked_domain,\n", ""),
     ("a StreamID with an RMR is blocked", SMMU, "	arm_smmu_rmr_install_bypass_ste(smmu);\n", ""),
@@ -259,6 +265,12 @@ INPUT = [
      "	if (flags & ~IOMMU_HWPT_ALLOC_PASID)\n		return ERR_PTR(-EOPNOTSUPP);"),
 ]
 
+STRESS = [
+    ("an ASID is flushed by its low three bits", TAG,
+     "arm_smmu_make_cmd_tlbi(CMDQ_OP_TLBI_NH_ASID, tag->id, 0)",
+     "arm_smmu_make_cmd_tlbi(CMDQ_OP_TLBI_NH_ASID, tag->id & 7, 0)"),
+]
+
 # By whoever is to notice: see WATCHERS in scripts/check. What KUnit notices is
 # not tried with the slower ones.
 MUTANTS = {
@@ -267,7 +279,9 @@ MUTANTS = {
     "leaks": LEAKS,
     "arm_smmu_v3": SELFTEST,
     "arm_smmu_v3_input": INPUT,
+    "stress": STRESS,
     "vmm-two": VMM_TWO,
+    "vmm-four": VMM_FOUR,
     "vmm-rmr": VMM_RMR,
 }
 

@@ -9,13 +9,17 @@ import contextlib
 import io
 import os
 import re
+import socket
 import struct
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 import types
 import unittest
 from pathlib import Path
+from unittest import mock
 
 REPO = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPO / "scripts"))
@@ -60,7 +64,8 @@ SAMPLES = {
     "debug check": ["ODEBUG: free active (active state 0) object: 00000000 object type: timer_list",
                     "refcount_t: underflow; use-after-free.",
                     "list_del corruption. prev->next should be ffff, but was ffff",
-                    "pagealloc: memory corruption"],
+                    "pagealloc: memory corruption",
+                    "kmemleak: Kernel memory leak detector disabled"],
     "CMDQ error": ["arm-smmu-v3 arm-smmu-v3.0.auto: CMDQ error (cons 0x01000012): Illegal command"],
     "CMD_SYNC timeout": ["arm-smmu-v3 arm-smmu-v3.0.auto: CMD_SYNC timeout at 0x00000014 "
                          "[hwprod 0x00000015, hwcons 0x00000014]",
@@ -109,6 +114,15 @@ class Scanner(unittest.TestCase):
         lines, others = results.split_races(GOOD_LOG + ours + theirs + GOOD_LOG + cut, "arm_smmu")
         self.assertEqual(others, [theirs[1:]])
         self.assertEqual(lines, GOOD_LOG + ours + theirs[:1] + GOOD_LOG + cut)
+
+    def test_races_hide_nothing(self):
+        """What another CPU says in the middle of a report is not lost with it."""
+        end = "[    1.5] " + "=" * 66
+        for line in SAMPLES["lockdep"] + SAMPLES["CMD_SYNC timeout"]:
+            with self.subTest(line=line):
+                log = [end, "[    1.6] BUG: KCSAN: data-race in c / d", "[    1.6] " + line, "[    1.6]  tick+0x1/0x2", end]
+                self.assertEqual(results.split_races(log, "arm_smmu_"), (log, []))
+                self.assertEqual(results.split_races(log, "arm_smmu_", [re.escape(line)]), (log[:1], [log[1:]]))
 
     def test_operations(self):
         said = ["# seed 7", "# map: 354", "ok 1 guest 0000:11:00.0: 262 operations", "# DMA that hit: 0",
@@ -296,6 +310,20 @@ class Leaks(unittest.TestCase):
         self.assertEqual(end, "# leaks: 1 known")
 
 
+class Devices(unittest.TestCase):
+    """What job.sh says of devices that are not as they should be."""
+    FUNCTIONS = """smmus() { echo 0; }; devices() { echo 0000:01:00.0; }
+        bind_vfio() { echo "##problem $1"; return $bad; }
+        devices=$(stress_devices) && echo "ran" $devices"""
+
+    def test_stress(self):
+        for bad, said in ((0, "ran --disk /dev/nvme*n1 0000:01:00.0"), (1, "")):
+            run = subprocess.run(["sh", "-c", f'. "$0/machine/job.sh"; bad={bad}; {self.FUNCTIONS}', REPO],
+                                 capture_output=True, text=True)
+            self.assertEqual(" ".join(run.stdout.split()), said)
+            self.assertIn("##problem 0000:01:00.0", run.stderr)
+
+
 class Evaluation(unittest.TestCase):
     CONSOLE = "ACPI: Table Upgrade: override [IORT-BOCHS ]\nmachine: end of job, status 0"
 
@@ -419,6 +447,52 @@ class Builders(unittest.TestCase):
                 self.assertFalse(work.exists())
                 work.write_text("whole")
             self.assertEqual(target.read_text(), "whole")
+
+
+class Monitor(unittest.TestCase):
+    """QEMU's monitor, which may be dead."""
+
+    def ask(self, answers, stay=True):
+        with tempfile.TemporaryDirectory() as tmp, socket.socket(socket.AF_UNIX) as server:
+            server.bind(f"{tmp}/qmp")
+            server.listen()
+
+            def serve():
+                connection, _ = server.accept()
+                connection.settimeout(10)
+                with connection:
+                    connection.sendall(b'{"QMP": {}}\n')
+                    for answer in answers:
+                        connection.recv(4096)
+                        connection.sendall(answer)
+                    while stay and connection.recv(4096):
+                        pass
+
+            thread = threading.Thread(target=serve)
+            thread.start()
+            guest = machine.Guest.__new__(machine.Guest)
+            guest.directory = tmp
+            try:
+                return guest.qmp("stop")
+            finally:
+                thread.join()
+
+    def test_answer(self):
+        self.assertEqual(self.ask([b'{"return": {}}\n', b'{"event": "STOP"}\n{"return": 7}\n']), 7)
+
+    def test_refused(self):
+        with self.assertRaisesRegex(machine.Error, "no such"):
+            self.ask([b'{"return": {}}\n', b'{"error": {"desc": "no such"}}\n'])
+
+    def test_silence(self):
+        begun = time.monotonic()
+        with mock.patch.object(machine, "MONITOR", 0.2), self.assertRaisesRegex(machine.Error, "did not answer stop"):
+            self.ask([b'{"return": {}}\n'])
+        self.assertLess(time.monotonic() - begun, 5)
+
+    def test_end(self):
+        with self.assertRaisesRegex(machine.Error, "did not answer stop"):
+            self.ask([b'{"return": {}}\n', b""], stay=False)
 
 
 class CommandLine(unittest.TestCase):
@@ -608,7 +682,7 @@ class Vmm(unittest.TestCase):
     def middle(self, tmp, stes=(), files=(), memory=None):
         """A Middle whose scripts do nothing and whose SMMUs are made up."""
         guest = types.SimpleNamespace(directory=Path(tmp), process=types.SimpleNamespace(poll=lambda: None))
-        middle = vmm.Middle(guest, [], len(files), lambda text: None)
+        middle = vmm.Middle(guest, [], len(files), lambda text: None, 600)
         middle.sh = lambda script, **more: ""
         middle.picture = lambda: [{"stes": {f"d{n}": ste}} for n, ste in enumerate(stes)]
         (middle.out / "debugfs").mkdir(parents=True)
@@ -660,6 +734,51 @@ class Vmm(unittest.TestCase):
                     middle.picture = lambda: [{"stes": dict(enumerate(stes))}]
                     with self.assertRaises(vmm.Broken):
                         middle.memory(0)
+
+    def test_no_time_left(self):
+        """However long each step may take, the scenarios of a machine may not."""
+        with tempfile.TemporaryDirectory() as tmp:
+            middle = self.middle(tmp)
+            middle.deadline = time.monotonic() + 0.2
+            with self.assertRaisesRegex(vmm.Broken, "sleep: no time is left"):
+                middle.wait("sleep", lambda: False, 600)
+            self.assertEqual(middle.wait("nothing", lambda: 5, 600), 5)
+            middle.deadline += 600
+            with self.assertRaisesRegex(vmm.Broken, "sleep: nothing after 0 s"):
+                middle.wait("sleep", lambda: False, 0)
+
+    def test_a_scenario_that_breaks(self):
+        """It takes neither the results so far nor the other scenarios with it."""
+        def good(m, expect):
+            expect("this", True)
+
+        def bad(m, expect):
+            expect("that", True)
+            raise ValueError("no number")
+
+        def slow(m, expect):
+            m.wait("for ever", lambda: False, 600)
+
+        def fake(topology, kernel, job, *, watch, directory, **more):
+            out = Path(directory) / "out"
+            out.mkdir()
+            watch(types.SimpleNamespace(directory=Path(directory), lines=lambda name: ["##serving"],
+                                        process=types.SimpleNamespace(poll=lambda: None)))
+            self.assertEqual((out / "do").read_text(), "exit 0\n")
+            return machine.Result("t", directory=directory)
+
+        with tempfile.TemporaryDirectory() as tmp, contextlib.ExitStack() as patches:
+            for where, name, new in ((vmm, "WHERE", {"two": (good, bad, slow, good)}), (machine, "run", fake),
+                                     (vmm, "aftermath", good), (machine, "iort", lambda *_: b""),
+                                     (machine, "iort_routes", lambda table: []), (machine, "program", lambda *_: ""),
+                                     (machine, "kernel_image", lambda path: path), (vmm, "register_table", lambda n: b""),
+                                     (vsmmu, "shares", lambda *_: contextlib.nullcontext([]))):
+                patches.enter_context(mock.patch.object(where, name, new))
+            patches.enter_context(contextlib.redirect_stdout(io.StringIO()))
+            result = vmm.run("two", "Image", timeout=1, directory=tmp)
+        self.assertEqual((result.passed, result.failed, result.problems), (4, 2, []))
+        self.assertIn("bad: went to its end (ValueError: no number)", result.failures[0])
+        self.assertIn("slow: went to its end (Broken: for ever: no time is left", result.failures[1])
 
     def test_guest_that_came_up_twice(self):
         boot = "##kernel 7.3\n##device {0} 0 2 1b36:0010 0x010802 smmu\n" \

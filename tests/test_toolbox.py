@@ -100,6 +100,11 @@ class BadInput(unittest.TestCase):
 
     def test_unknown_check(self):
         self.refused("no check is called frob", "scripts/check", "frob")
+        self.refused("nobody is called kunti", "scripts/check", "--mutants", "kunti")
+
+    def test_no_stress(self):
+        for minutes in ("0", "-1"):
+            self.refused("more than 0 minutes", "scripts/check", f"--stress={minutes}")
 
 
 if __name__ == "__main__":
