@@ -28,23 +28,16 @@
 
 #include "arm_smmu_v3_utils.h"
 
+/* What the timeouts of the tests are enough for, in an emulated machine too */
+#define COUNT_IN_TIME	100000
+/* With fewer a test would do nothing, and with more a timeout not fit an int */
+#define MIN_COUNT	64
+#define MAX_COUNT	(1000 * COUNT_IN_TIME)
+
 static u64 seed;
 static u32 count = 10000;
 
-struct rng {
-	u64 state;
-};
-
 static struct rng rng;
-
-static u64 rng_next(struct rng *r)
-{
-	u64 z = r->state += 0x9e3779b97f4a7c15ULL;
-
-	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9ULL;
-	z = (z ^ z >> 27) * 0x94d049bb133111ebULL;
-	return z ^ z >> 31;
-}
 
 static u64 rnd(void)
 {
@@ -83,6 +76,7 @@ static bool right(int ret, u64 bad)
 }
 
 /* What was answered how often */
+/* The last is for all others */
 #define MAX_ERRNO	133
 
 static void print_answers(const char *what, const u32 *answers)
@@ -92,7 +86,8 @@ static void print_answers(const char *what, const u32 *answers)
 	for (i = 0; i <= MAX_ERRNO; i++)
 		if (answers[i])
 			ksft_print_msg("%s: %u times %s\n", what, answers[i],
-				       i ? strerror(i) : "success");
+				       !i ? "success" :
+				       i < MAX_ERRNO ? strerror(i) : "other");
 }
 
 static void count_answer(u32 *answers, int ret)
@@ -237,11 +232,13 @@ static void vste_place(struct input *in, const u64 *ste, u32 id)
 		return;
 	}
 	/*
-	 * Not every SMMU has substreams and can stall, and anything may be at
-	 * another address.
+	 * Not every SMMU has substreams and can stall, anything may be at another
+	 * address, and with other attributes the SMMU need not look into the
+	 * caches, where the CD may still be.
 	 */
 	if (ste[0] & STE_0_S1CDMAX || ste[1] & STE_1_S1STALLD ||
-	    (ste[0] & STE_0_S1CTXPTR) != (ste0_s1(t) & STE_0_S1CTXPTR))
+	    (ste[0] & STE_0_S1CTXPTR) != (ste0_s1(t) & STE_0_S1CTXPTR) ||
+	    (ste[1] & (STE_1_S1CIR | STE_1_S1COR | STE_1_S1CSH)) != ste1_s1())
 		hits |= BIT(HIT_NONE);
 	set_place(in, id, S1_IOVA, hits);
 }
@@ -563,11 +560,7 @@ static bool cmd_good(const struct smmu_test *t, const u64 *cmd)
 
 static void make_good_cmd(const struct smmu_test *t, u64 *cmd)
 {
-	static const u8 ops[] = {
-		CMD_CFGI_CD, CMD_CFGI_CD_ALL, CMD_TLBI_NH_ALL, CMD_TLBI_NH_ASID,
-		CMD_TLBI_NH_VA, CMD_TLBI_NH_VAA, CMD_TLBI_NSNH_ALL,
-	};
-	u8 op = ops[below(ARRAY_SIZE(ops))];
+	u8 op = guest_ops[below(ARRAY_SIZE(guest_ops))];
 	u64 fields[2];
 
 	cmd_fields(t, op, fields);
@@ -960,33 +953,6 @@ static const struct id_errors {
 	} },
 };
 
-static int ioas_map(struct smmu_test *t, u32 ioas_id, void *vaddr, u64 iova)
-{
-	struct iommu_ioas_map cmd = {
-		.size = sizeof(cmd),
-		.flags = IOMMU_IOAS_MAP_FIXED_IOVA | IOMMU_IOAS_MAP_READABLE |
-			 IOMMU_IOAS_MAP_WRITEABLE,
-		.ioas_id = ioas_id,
-		.user_va = (uintptr_t)vaddr,
-		.iova = iova,
-		.length = getpagesize(),
-	};
-
-	return iommufd_cmd(t, IOMMU_IOAS_MAP, &cmd);
-}
-
-static int ioas_unmap(struct smmu_test *t, u32 ioas_id, u64 iova)
-{
-	struct iommu_ioas_unmap cmd = {
-		.size = sizeof(cmd),
-		.ioas_id = ioas_id,
-		.iova = iova,
-		.length = getpagesize(),
-	};
-
-	return iommufd_cmd(t, IOMMU_IOAS_UNMAP, &cmd);
-}
-
 /* Do it, and undo it if it succeeds. A good @id is one of the IOAS @in->t maps. */
 static int do_op(struct __test_metadata *_metadata, struct smmu_test *t,
 		 enum op op, u32 id, u32 id2)
@@ -996,7 +962,7 @@ static int do_op(struct __test_metadata *_metadata, struct smmu_test *t,
 	};
 	u64 cmds[2] = { __cpu_to_le64(CMD_TLBI_NH_ALL) };
 	struct iommu_iova_range ranges[16];
-	u64 iova = t->window.iova;
+	u64 iova = t->window.iova, page = getpagesize();
 	u8 bitmap[64];
 	u32 out;
 	int ret;
@@ -1073,15 +1039,17 @@ static int do_op(struct __test_metadata *_metadata, struct smmu_test *t,
 	case OP_DESTROY:
 		return destroy(t, id);
 	case OP_MAP:
-		ret = ioas_map(t, id, t->page_a, iova);
+		ret = ioas_map(t, id, t->page_a, iova, page);
 		if (!ret)
-			ASSERT_EQ(0, ioas_unmap(t, id, iova));
+			ASSERT_EQ(0, ioas_unmap(t, id, iova, page));
 		return ret;
 	case OP_UNMAP:
-		ASSERT_EQ(0, ioas_map(t, t->iommu->ioas_id, t->page_a, iova));
-		ret = ioas_unmap(t, id, iova);
+		ASSERT_EQ(0, ioas_map(t, t->iommu->ioas_id, t->page_a, iova,
+				      page));
+		ret = ioas_unmap(t, id, iova, page);
 		if (ret)
-			ASSERT_EQ(0, ioas_unmap(t, t->iommu->ioas_id, iova));
+			ASSERT_EQ(0, ioas_unmap(t, t->iommu->ioas_id, iova,
+						page));
 		return ret;
 	case OP_COPY:
 		cmd.copy.size = sizeof(cmd.copy);
@@ -1089,12 +1057,12 @@ static int do_op(struct __test_metadata *_metadata, struct smmu_test *t,
 				 IOMMU_IOAS_MAP_READABLE;
 		cmd.copy.dst_ioas_id = id;
 		cmd.copy.src_ioas_id = id2;
-		cmd.copy.length = getpagesize();
+		cmd.copy.length = page;
 		cmd.copy.dst_iova = iova;
 		cmd.copy.src_iova = t->region.iova;
 		ret = iommufd_cmd(t, IOMMU_IOAS_COPY, &cmd);
 		if (!ret)
-			ASSERT_EQ(0, ioas_unmap(t, id, iova));
+			ASSERT_EQ(0, ioas_unmap(t, id, iova, page));
 		return ret;
 	case OP_RANGES:
 		cmd.ranges.size = sizeof(cmd.ranges);
@@ -1122,7 +1090,7 @@ static int do_op(struct __test_metadata *_metadata, struct smmu_test *t,
 		cmd.get.hwpt_id = id;
 		cmd.get.iova = t->region.iova;
 		cmd.get.length = t->region.size;
-		cmd.get.page_size = getpagesize();
+		cmd.get.page_size = page;
 		cmd.get.data = (uintptr_t)bitmap;
 		return iommufd_cmd(t, IOMMU_HWPT_GET_DIRTY_BITMAP, &cmd);
 	}
@@ -1427,6 +1395,9 @@ struct racer {
 	struct race *race;
 	pthread_t thread;
 	struct rng rng;
+	/* Ids of all that it has made, which may be gone since, or made anew */
+	u32 *made;
+	u32 num_made;
 	u32 answers[MAX_ERRNO + 1];
 	/* The first answer that is not right */
 	const char *what;
@@ -1505,8 +1476,10 @@ static void race_make(struct racer *r)
 		set |= err(ENOENT) | err(EEXIST);
 	}
 	race_answer(r, what, ret, set);
-	if (!ret)
-		race_destroy(r, __atomic_exchange_n(slot, id, __ATOMIC_RELAXED));
+	if (ret)
+		return;
+	r->made[r->num_made++] = id;
+	race_destroy(r, __atomic_exchange_n(slot, id, __ATOMIC_RELAXED));
 }
 
 static void *race_maker(void *arg)
@@ -1567,6 +1540,24 @@ static void *race_user(void *arg)
 	return NULL;
 }
 
+/* How many of the ids that it has made are of something in use */
+static u32 race_destroy_made(struct __test_metadata *_metadata,
+			     struct racer *r)
+{
+	u32 i, busy = 0;
+
+	for (i = 0; i < r->num_made; i++) {
+		int ret = destroy(r->race->in->t, r->made[i]);
+
+		ASSERT_TRUE(!ret || ret == -ENOENT || ret == -EBUSY)
+			TH_LOG("error %d", ret);
+		if (ret == -EBUSY)
+			r->made[busy++] = r->made[i];
+	}
+	r->num_made = busy;
+	return busy;
+}
+
 TEST_F_TIMEOUT(input, race, 600)
 {
 	void *(*const actors[])(void *) = {
@@ -1575,18 +1566,24 @@ TEST_F_TIMEOUT(input, race, 600)
 	struct racer racers[ARRAY_SIZE(actors)] = {};
 	struct race race = { .in = &self->in };
 	struct smmu_test *t = race.in->t;
-	unsigned int i, left, before;
 	u32 answers[MAX_ERRNO + 1] = {};
+	u32 left = -1, before;
+	unsigned int i;
 	int j;
 
-	/* The race is for the vDEVICE too */
-	ASSERT_EQ(0, attach(t, t->iommu->ioas_id));
+	/*
+	 * The race is for the vDEVICE too. An IOAS would get a HWPT of its own,
+	 * with an id that may be one of those of the race.
+	 */
+	ASSERT_EQ(0, attach(t, t->parent_id));
 	ASSERT_EQ(0, destroy(t, t->vdevice_id));
 
 	ASSERT_EQ(0, pthread_barrier_init(&race.start, NULL, ARRAY_SIZE(actors)));
 	for (i = 0; i < ARRAY_SIZE(actors); i++) {
 		racers[i].race = &race;
 		racers[i].rng.state = rnd();
+		racers[i].made = calloc(count / 64 + 1, sizeof(u32));
+		ASSERT_NE(NULL, racers[i].made);
 		ASSERT_EQ(0, pthread_create(&racers[i].thread, NULL, actors[i],
 					    &racers[i]));
 	}
@@ -1603,34 +1600,21 @@ TEST_F_TIMEOUT(input, race, 600)
 	}
 
 	/* All that is left can be destroyed, what others need last */
-	ASSERT_EQ(0, attach(t, t->iommu->ioas_id));
-	for (before = NUM_SLOTS + 1, left = NUM_SLOTS; left && left < before;) {
+	ASSERT_EQ(0, attach(t, t->parent_id));
+	do {
 		before = left;
 		left = 0;
-		for (i = 0; i < NUM_SLOTS; i++) {
-			if (race.slots[i] && !destroy(t, race.slots[i]))
-				race.slots[i] = 0;
-			left += !!race.slots[i];
-		}
-	}
+		for (i = 0; i < ARRAY_SIZE(actors); i++)
+			left += race_destroy_made(_metadata, &racers[i]);
+	} while (left && left < before);
+	ASSERT_EQ(0, left);
+	for (i = 0; i < ARRAY_SIZE(actors); i++)
+		free(racers[i].made);
 
 	ASSERT_EQ(0, vdevice_alloc(t, VSID, &t->vdevice_id));
 	ASSERT_EQ(0, attach(t, t->s1_id));
 	check_guest(_metadata, race.in);
 	check_others(_metadata, race.in);
-}
-
-static u64 to_number(const char *option, const char *arg, u64 max)
-{
-	unsigned long long value;
-	char *end;
-
-	errno = 0;
-	value = strtoull(arg, &end, 0);
-	if (errno || !*arg || *end || value > max)
-		ksft_exit_fail_msg("%s%s: not a value up to %llu\n", option, arg,
-				   (unsigned long long)max);
-	return value;
 }
 
 /* Remove this program's options from @argv and refuse unknown ones */
@@ -1640,9 +1624,10 @@ static void parse_args(int *argc, char *argv[])
 
 	for (from = 1; from < *argc; from++) {
 		if (!strncmp(argv[from], "--seed=", 7))
-			seed = to_number("--seed=", argv[from] + 7, -1ULL);
+			seed = to_number("--seed", argv[from] + 7, 0, -1ULL);
 		else if (!strncmp(argv[from], "--count=", 8))
-			count = to_number("--count=", argv[from] + 8, 1 << 30);
+			count = to_number("--count", argv[from] + 8,
+					  MIN_COUNT, MAX_COUNT);
 		else if (!strncmp(argv[from], "--", 2))
 			ksft_exit_fail_msg("unknown option %s, try -h, --seed=N or --count=N\n",
 					   argv[from]);
@@ -1653,6 +1638,16 @@ static void parse_args(int *argc, char *argv[])
 	*argc = to;
 }
 
+static void scale_timeouts(void)
+{
+	struct __fixture_metadata *f;
+	struct __test_metadata *t;
+
+	for (f = __fixture_list; f; f = f->next)
+		for (t = f->tests; t; t = t->next)
+			t->timeout *= DIV_ROUND_UP(count, COUNT_IN_TIME);
+}
+
 int main(int argc, char *argv[])
 {
 	if (getrandom(&seed, sizeof(seed), 0) != sizeof(seed))
@@ -1660,5 +1655,6 @@ int main(int argc, char *argv[])
 	parse_args(&argc, argv);
 	ksft_print_msg("--seed=%llu --count=%u\n", (unsigned long long)seed, count);
 	get_devices(&argc, argv);
+	scale_timeouts();
 	return test_harness_run(argc, argv);
 }

@@ -14,7 +14,6 @@
  * Each thread makes its choices from a seed of its own, made from that given with
  * --seed. How the threads interleave is up to the machine, of course.
  */
-#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
@@ -120,7 +119,7 @@ static struct shared {
 
 static int num_actors;
 static __thread struct actor *me;
-static __thread u64 random_state;
+static __thread struct rng rng;
 
 static u64 actor_done(const struct actor *actor)
 {
@@ -170,17 +169,12 @@ static void exiting(void)
 
 static u64 random_u64(void)
 {
-	/* Knuth's MMIX; the low bits are not random */
-	random_state = random_state * 6364136223846793005ULL +
-		       1442695040888963407ULL;
-	return (random_state >> 32) ^ (random_state << 29);
+	return rng_next(&rng);
 }
 
 static u32 pick(u32 num)
 {
-	random_state = random_state * 6364136223846793005ULL +
-		       1442695040888963407ULL;
-	return (random_state >> 33) % num;
+	return random_u64() % num;
 }
 
 static bool one_in(u32 num)
@@ -191,8 +185,7 @@ static bool one_in(u32 num)
 static void play(struct actor *actor, unsigned int round)
 {
 	me = actor;
-	random_state = actor->seed + round * 0x9e3779b97f4a7c15ULL;
-	random_u64();
+	rng.state = actor->seed + round;
 }
 
 /*
@@ -365,35 +358,6 @@ device_fail(const struct device *d, const char *format, ...)
 	DEVICE_CHECK(_d, !__ret, #_call ": %s", strerror(-__ret)); \
 } while (0)
 
-static int ioas_map(struct vm *vm, unsigned int ioas, void *vaddr, u64 iova,
-		    u64 len)
-{
-	struct iommu_ioas_map cmd = {
-		.size = sizeof(cmd),
-		.flags = IOMMU_IOAS_MAP_READABLE | IOMMU_IOAS_MAP_WRITEABLE |
-			 IOMMU_IOAS_MAP_FIXED_IOVA,
-		.ioas_id = vm->ioas[ioas],
-		.user_va = (uintptr_t)vaddr,
-		.iova = iova,
-		.length = len,
-	};
-
-	return iommufd_cmd(vm->t, IOMMU_IOAS_MAP, &cmd);
-}
-
-static int ioas_unmap(struct vm *vm, unsigned int ioas, u64 iova, u64 len)
-{
-	struct iommu_ioas_unmap cmd = {
-		.size = sizeof(cmd),
-		.ioas_id = vm->ioas[ioas],
-		.iova = iova,
-		.length = len,
-	};
-	int ret = iommufd_cmd(vm->t, IOMMU_IOAS_UNMAP, &cmd);
-
-	return ret ?: cmd.length == len ? 0 : -EIO;
-}
-
 static u32 testdev_len(const struct device *d)
 {
 	return TESTDEV_LEN * (1 + (d->actor - shared->actors));
@@ -428,7 +392,10 @@ static void map_area(struct device *d, unsigned int ioas, int area)
 	int num = 1 + pick(AREA_CELLS);
 	int first, i;
 
-	/* There are twice as many pages as cells */
+	/*
+	 * There are as many again as the cells of both IOASes, so there is always
+	 * room for an area.
+	 */
 	do {
 		first = pick(NUM_PAGES - num + 1);
 		for (i = 0; i < num && !d->pages[first + i].mapped; i++)
@@ -444,7 +411,7 @@ static void map_area(struct device *d, unsigned int ioas, int area)
 		page->iova = iova + i * getpagesize();
 		cells[i] = first + i;
 	}
-	EXPECT_0(d, ioas_map(d->vm, ioas, page_at(d, first), iova,
+	EXPECT_0(d, ioas_map(d->t, d->vm->ioas[ioas], page_at(d, first), iova,
 			     num * getpagesize()));
 	count(MAP);
 }
@@ -456,7 +423,8 @@ static void unmap_area(struct device *d, unsigned int ioas, int area)
 
 	for (i = 0; i < AREA_CELLS && cells[i] != NOWHERE; i++)
 		;
-	EXPECT_0(d, ioas_unmap(d->vm, ioas, cell_iova(d, area * AREA_CELLS),
+	EXPECT_0(d, ioas_unmap(d->t, d->vm->ioas[ioas],
+			       cell_iova(d, area * AREA_CELLS),
 			       i * getpagesize()));
 	count(UNMAP);
 	while (i--) {
@@ -1009,11 +977,7 @@ static void do_s1(struct device *d)
 static void random_cmd(struct device *d,
 		       struct iommu_viommu_arm_smmuv3_invalidate *cmd)
 {
-	static const u8 ops[] = {
-		CMD_CFGI_CD, CMD_CFGI_CD_ALL, CMD_TLBI_NH_ALL, CMD_TLBI_NH_ASID,
-		CMD_TLBI_NH_VA, CMD_TLBI_NH_VAA, CMD_TLBI_NSNH_ALL,
-	};
-	u64 cmd0 = ops[pick(ARRAY_SIZE(ops))], cmd1 = 0;
+	u64 cmd0 = guest_ops[pick(ARRAY_SIZE(guest_ops))], cmd1 = 0;
 
 	switch (pick(8)) {
 	case 0:
@@ -1250,7 +1214,7 @@ static void open_vm(struct vm *vm)
 		DEVICE_CHECK(d, !device_write(d, d->t->ipa_a),
 			     "DMA through the IOAS failed");
 		memcpy(d->t->id, d->t->page_a, ID_LEN);
-		VFIO_ASSERT_EQ(ioas_map(vm, 1, d->t->region.vaddr,
+		VFIO_ASSERT_EQ(ioas_map(t, vm->ioas[1], d->t->region.vaddr,
 					d->t->region.iova, REGION_SIZE), 0);
 		do {
 			iova = iova_allocator_alloc(t->iovas, size);
@@ -1298,7 +1262,7 @@ static void run_vm(struct vm *vm)
 	close_vm(vm);
 }
 
-/* Leave no page table, tag or reference behind when it is killed half way */
+/* Killed half way, it leaves nothing in anybody's way; see report_left() too */
 static void run_killer(struct vm *vm)
 {
 	struct actor *victim = vm->devices[0].actor, *killer = me;
@@ -1460,6 +1424,7 @@ static pid_t processes[MAX_WORLDS + 1];
 static int num_processes;
 static unsigned int worked;
 static u64 seed;
+static struct rng seeds;
 
 static bool start_process(void)
 {
@@ -1490,7 +1455,7 @@ static struct actor *new_actor(const char *name, const char *of)
 	struct actor *actor = &shared->actors[num_actors++];
 
 	snprintf(actor->name, sizeof(actor->name), "%s %s", name, of);
-	actor->seed = seed + num_actors * 0x9e3779b97f4a7c15ULL;
+	actor->seed = rng_next(&seeds);
 	actor->process = num_processes;
 	return actor;
 }
@@ -1697,6 +1662,73 @@ static void report(bool all_kinds)
 			 (unsigned long long)sum, (unsigned long long)seed);
 }
 
+static char debugfs_before[MAX_DEVICES][DEBUGFS_SIZE];
+
+/* Has it a file in debugfs that no device before it has? */
+static bool has_file(int device)
+{
+	int i;
+
+	for (i = 0; i < device; i++)
+		if (!strcmp(devices[i].smmu_dev, devices[device].smmu_dev))
+			return false;
+	return devices[device].type == IOMMU_HW_INFO_TYPE_ARM_SMMUV3;
+}
+
+static void note_debugfs(void)
+{
+	int i;
+
+	/* Without debugfs there is nothing to compare */
+	for (i = 0; i < num_devices; i++)
+		if (has_file(i))
+			read_debugfs_file(&devices[i], debugfs_before[i]);
+}
+
+/* The kernel's own domains have ids before and after, maybe not the same */
+static bool is_left(const char *line, const char *before)
+{
+	const char *at = strstr(line, " domain ");
+	char domain[32];
+
+	if (strstr(line, " lost") || strstr(line, " trash"))
+		return true;
+	return at && sscanf(at, " domain %31s", domain) == 1 &&
+	       !strstr(before, domain);
+}
+
+static void report_left(void)
+{
+	static char text[DEBUGFS_SIZE];
+	const char *reason = NULL;
+	bool left = false;
+	char *line;
+	int i;
+
+	if (any_process())
+		reason = "not all processes have ended";
+	for (i = 0; i < num_devices && !reason; i++) {
+		if (!has_file(i))
+			continue;
+		reason = read_debugfs_file(&devices[i], text);
+		if (reason)
+			break;
+		for (line = strtok(text, "\n"); line; line = strtok(NULL, "\n")) {
+			if (!is_left(line, debugfs_before[i]))
+				continue;
+			ksft_print_msg("%s: %s\n", devices[i].smmu_dev, line);
+			left = true;
+		}
+	}
+	if (reason)
+		ksft_test_result_skip("nothing is left in debugfs: %s\n", reason);
+	else
+		ksft_test_result(!left, "nothing is left in debugfs\n");
+}
+
+/* A week */
+#define MAX_SECONDS	(7 * 24 * 3600)
+
 static const struct option options[] = {
 	{ "seed", required_argument, NULL, 's' },
 	{ "seconds", required_argument, NULL, 't' },
@@ -1731,13 +1763,15 @@ int main(int argc, char *argv[])
 	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		switch (c) {
 		case 's':
-			seed = strtoull(optarg, NULL, 0);
+			seed = to_number("--seed", optarg, 0, -1ULL);
 			break;
 		case 't':
-			seconds = atoi(optarg);
+			seconds = to_number("--seconds", optarg, 1,
+					    MAX_SECONDS);
 			break;
 		case 'm':
-			seconds = 60 * atoi(optarg);
+			seconds = 60 * to_number("--minutes", optarg, 1,
+						 MAX_SECONDS / 60);
 			break;
 		case 'd':
 			if (num_disks == MAX_DISKS)
@@ -1760,15 +1794,18 @@ int main(int argc, char *argv[])
 	if (shared == MAP_FAILED)
 		ksft_exit_fail_perror("mmap");
 
+	seeds.state = seed;
 	deal_devices();
+	note_debugfs();
 	for (i = 0; i < MAX_WORLDS; i++)
 		if (vms[i].num)
 			start_vm(&vms[i]);
 	start_disks();
 	if (!num_actors)
 		ksft_exit_skip("no device behind an SMMUv3\n");
-	ksft_set_plan(num_actors + 1);
+	ksft_set_plan(num_actors + 2);
 	watch(seconds);
 	report(all_kinds);
+	report_left();
 	ksft_finished();
 }

@@ -6,9 +6,12 @@
 #ifndef SELFTESTS_IOMMU_ARM_SMMU_V3_UTILS_H
 #define SELFTESTS_IOMMU_ARM_SMMU_V3_UTILS_H
 
+#include <ctype.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <libgen.h>
 #include <poll.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -66,6 +69,12 @@ static int num_devices;
 #define TLBI_ASID(_op, _asid)	((_op) | (u64)(_asid) << 48)
 #define CFGI_SID(_op, _sid)	((_op) | (u64)(_sid) << 32)
 #define VSID			0x12345
+
+/* What a guest may send to any SMMU; to one with ATS, CMD_ATC_INV too */
+static const u8 guest_ops[] = {
+	CMD_CFGI_CD, CMD_CFGI_CD_ALL, CMD_TLBI_NH_ALL, CMD_TLBI_NH_ASID,
+	CMD_TLBI_NH_VA, CMD_TLBI_NH_VAA, CMD_TLBI_NSNH_ALL,
+};
 
 /*
  * A device and what it does DMA with. Those of one test share the iommufd, the
@@ -234,6 +243,36 @@ static int detach(struct smmu_test *t)
 
 	return ioctl(t->device->fd, VFIO_DEVICE_DETACH_IOMMUFD_PT, &cmd) ?
 		-errno : 0;
+}
+
+static int ioas_map(struct smmu_test *t, u32 ioas_id, void *vaddr, u64 iova,
+		    u64 len)
+{
+	struct iommu_ioas_map cmd = {
+		.size = sizeof(cmd),
+		.flags = IOMMU_IOAS_MAP_FIXED_IOVA | IOMMU_IOAS_MAP_READABLE |
+			 IOMMU_IOAS_MAP_WRITEABLE,
+		.ioas_id = ioas_id,
+		.user_va = (uintptr_t)vaddr,
+		.iova = iova,
+		.length = len,
+	};
+
+	return iommufd_cmd(t, IOMMU_IOAS_MAP, &cmd);
+}
+
+/* All that is at @iova, which has to be @len bytes */
+static int ioas_unmap(struct smmu_test *t, u32 ioas_id, u64 iova, u64 len)
+{
+	struct iommu_ioas_unmap cmd = {
+		.size = sizeof(cmd),
+		.ioas_id = ioas_id,
+		.iova = iova,
+		.length = len,
+	};
+	int ret = iommufd_cmd(t, IOMMU_IOAS_UNMAP, &cmd);
+
+	return ret ?: cmd.length == len ? 0 : -EIO;
 }
 
 /* Send @num commands and set @num to how many the kernel has handled */
@@ -661,6 +700,61 @@ static void get_devices(int *argc, char *argv[])
 		devices[i].bdf = bdfs[i];
 		probe_device(&devices[i]);
 	}
+}
+
+/* The file of an SMMU in debugfs */
+#define DEBUGFS_SIZE	SZ_64K
+
+/* Return NULL, or the reason why there is none */
+static const char *read_debugfs_file(const struct test_device *td, char *text)
+{
+	char path[PATH_MAX];
+	size_t len = 0;
+	ssize_t ret;
+	int fd;
+
+	if (access("/sys/kernel/debug/iommu", F_OK))
+		return "no debugfs, or no CONFIG_IOMMU_DEBUGFS in the kernel";
+	snprintf(path, sizeof(path), "/sys/kernel/debug/iommu/arm-smmu-v3/%s",
+		 td->smmu_dev);
+	fd = open(path, O_RDONLY);
+	VFIO_ASSERT_GE(fd, 0, "%s\n", path);
+	while ((ret = read(fd, text + len, DEBUGFS_SIZE - 1 - len)) > 0)
+		len += ret;
+	VFIO_ASSERT_EQ(ret, 0);
+	VFIO_ASSERT_LT(len, DEBUGFS_SIZE - 1);
+	VFIO_ASSERT_EQ(close(fd), 0);
+	text[len] = 0;
+	return NULL;
+}
+
+/* Random numbers (SplitMix64), each bit as good as the others */
+struct rng {
+	u64 state;
+};
+
+static u64 rng_next(struct rng *r)
+{
+	u64 z = r->state += 0x9e3779b97f4a7c15ULL;
+
+	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9ULL;
+	z = (z ^ z >> 27) * 0x94d049bb133111ebULL;
+	return z ^ z >> 31;
+}
+
+/* Of the command line; strtoull() takes a sign */
+static u64 to_number(const char *option, const char *arg, u64 min, u64 max)
+{
+	unsigned long long value;
+	char *end;
+
+	errno = 0;
+	value = strtoull(arg, &end, 0);
+	if (errno || !isdigit(*arg) || *end || value < min || value > max)
+		ksft_exit_fail_msg("%s %s: not a number from %llu to %llu\n",
+				   option, arg, (unsigned long long)min,
+				   (unsigned long long)max);
+	return value;
 }
 
 #endif /* SELFTESTS_IOMMU_ARM_SMMU_V3_UTILS_H */
