@@ -2268,8 +2268,6 @@ enum call {
 	NUM_CALLS,
 };
 
-#define MAP_FLAGS	(IOMMU_IOAS_MAP_FIXED_IOVA | IOMMU_IOAS_MAP_READABLE | \
-			 IOMMU_IOAS_MAP_WRITEABLE)
 #define FAIL_CMDS	100
 
 static int ioas_map_file(struct smmu_test *t, u32 ioas_id, int fd, u64 iova)

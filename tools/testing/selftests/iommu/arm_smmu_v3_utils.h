@@ -245,13 +245,15 @@ static int detach(struct smmu_test *t)
 		-errno : 0;
 }
 
+#define MAP_FLAGS	(IOMMU_IOAS_MAP_FIXED_IOVA | IOMMU_IOAS_MAP_READABLE | \
+			 IOMMU_IOAS_MAP_WRITEABLE)
+
 static int ioas_map(struct smmu_test *t, u32 ioas_id, void *vaddr, u64 iova,
 		    u64 len)
 {
 	struct iommu_ioas_map cmd = {
 		.size = sizeof(cmd),
-		.flags = IOMMU_IOAS_MAP_FIXED_IOVA | IOMMU_IOAS_MAP_READABLE |
-			 IOMMU_IOAS_MAP_WRITEABLE,
+		.flags = MAP_FLAGS,
 		.ioas_id = ioas_id,
 		.user_va = (uintptr_t)vaddr,
 		.iova = iova,
