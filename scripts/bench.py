@@ -39,10 +39,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from pathlib import Path
 
 import machine
-from machine import BUILD, REPO, Error, Topology
+from machine import BUILD, Error, Topology
 
 SMMUS = (1, 2, 4, 8)
 MORE_SMMUS = (*SMMUS, 16)
