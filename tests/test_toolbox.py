@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """Bad input for scripts/toolbox, kernel and check: one clear line, a bad
 status, nothing half-made that a later run would trust."""
+import fcntl
+import hashlib
 import os
 import pathlib
 import shutil
@@ -48,6 +50,13 @@ class BadInput(unittest.TestCase):
 
     def test_unknown_toolbox(self):
         self.toolbox("TOOLBOX=docker is unknown", TOOLBOX="docker")
+
+    def test_another_root_is_being_made(self):
+        packages = hashlib.sha256((ROOT / "scripts/toolbox.packages").read_bytes()).hexdigest()[:12]
+        (self.tmp / "cache" / f"root-{packages}").mkdir(parents=True)
+        with (self.tmp / "cache/lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            subprocess.run(["scripts/toolbox"], cwd=ROOT, env=self.env, check=True, timeout=30)
 
     def test_host_qemu_too_old(self):
         path = self.fake("qemu-system-aarch64", "QEMU emulator version 7.2.1 (Debian)")
