@@ -195,6 +195,11 @@ KUNIT = [
      "	scoped_guard(mutex, &arm_smmu_asid_lock)\n		arm_smmu_debugfs_del_vsmmu(vsmmu);\n	arm_smmu_tag_release"),
     ("the array may be loaded before the IOPTE is stored", SMMU_H,
      "	smp_mb();\n	return rcu_dereference(", "	return rcu_dereference("),
+    ("the array is without a device that has its STE", SMMU,
+     "arm_smmu_install_old_domain_invs(struct arm_smmu_attach_state *state)\n{\n",
+     "arm_smmu_install_old_domain_invs(struct arm_smmu_attach_state *state)\n{\n"
+     "#define arm_smmu_install_new_domain_invs(s) ({ if ((s)->ssid) (arm_smmu_install_new_domain_invs)(s); })\n"
+     "	if (!state->ssid)\n		(arm_smmu_install_new_domain_invs)(state);\n"),
     ("the array is without a PASID that still has its CD", SMMU,
      "	arm_smmu_prepare_old_domain_invs(&state);\n	/* arm_smmu_mm_release()",
      "	arm_smmu_prepare_old_domain_invs(&state);\n	arm_smmu_install_old_domain_invs(&state);\n"
