@@ -58,8 +58,11 @@ apply:	## patches/ -> the branch 'series' in build/linux
 save:	## the branch -> patches/ and the files that the series adds
 	@$(T) scripts/series save
 
-series:	apply	## the mails to send, numbered, in build/series/
+series:	apply	## the mails to send with their cover letter, numbered, in build/series/
 	@$(T) scripts/series mails
+
+rebase:	## the branch to Debian's newest v7.3.y, or to the kernel LINUX=DIR
+	@$(T) scripts/series rebase
 
 kernels: apply	## build/check and build/bench
 	@$(T) scripts/kernel check
@@ -78,4 +81,4 @@ kcsan:	apply	## run the driver's KUnit suites with KCSAN, slower
 clean:	## remove what was built, but not build/linux nor the cache
 	@[ ! -d build ] || find build -mindepth 1 -maxdepth 1 ! -name linux -exec rm -rf {} +
 
-.PHONY: help run run-base vmm check bisect mutants stress fuzz model bench toolbox apply save series kernels base-kernels kasan kcsan clean
+.PHONY: help run run-base vmm check bisect mutants stress fuzz model bench toolbox apply save series rebase kernels base-kernels kasan kcsan clean

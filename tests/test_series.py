@@ -19,6 +19,8 @@ class Series(unittest.TestCase):
         self.linux = pathlib.Path(tmp.name) / "linux"
         self.tree = self.root / "build/linux"
         (self.root / "patches").mkdir(parents=True)
+        self.cover = self.root / "patches/cover-letter.txt"
+        self.cover.write_text("Three patches\n\nWhy they are good.\n")
         (self.linux / "drivers").mkdir(parents=True)
         (self.linux / "Makefile").write_text(MAKEFILE)
         (self.linux / ".gitignore").write_text("*.o\n/*\n")  # as Debian's
@@ -55,6 +57,9 @@ class Series(unittest.TestCase):
         (self.tree / path).write_text(text)
         self.git("add", "-A")
         self.git("commit", "-q", "-m", subject)
+
+    def patches(self):
+        return sorted((self.root / "patches").glob("*.patch"))
 
     def edit(self, line, subject):
         text = (self.tree / "drivers/a.c").read_text().replace(f"line {line}\n", f"line {line}, {subject}\n")
@@ -110,7 +115,7 @@ class Series(unittest.TestCase):
         self.git("rebase", "-q", "--onto", "HEAD~2", "HEAD~1")
         self.identity()
         self.assertFalse((self.root / "drivers/new.c").exists())
-        self.assertEqual(len(list((self.root / "patches").iterdir())), 2)
+        self.assertEqual(len(self.patches()), 2)
 
     def test_reorder(self):
         self.three()
@@ -130,7 +135,7 @@ class Series(unittest.TestCase):
     def test_patches_from_outside(self):
         """What a pull brings is applied, if the branch has nothing of its own."""
         self.three()
-        last = max((self.root / "patches").iterdir())
+        last = self.patches()[-1]
         text = last.read_text().replace("+line 20, three", "+line 20, other")
         last.write_text(text)
         self.refused("patches/ has changed", "save")
@@ -142,7 +147,7 @@ class Series(unittest.TestCase):
 
     def test_both_changed(self):
         self.three()
-        last = max((self.root / "patches").iterdir())
+        last = self.patches()[-1]
         last.write_text(last.read_text().replace("three", "3"))
         self.edit(10, "mine")
         self.refused("both", "apply")
@@ -160,7 +165,7 @@ class Series(unittest.TestCase):
         self.git("checkout", "drivers/a.c")
         (self.tree / "drivers/untracked.c").write_text("work\n")
         self.refused("not committed", "save")
-        max((self.root / "patches").iterdir()).unlink()
+        self.patches()[-1].unlink()
         self.refused("not committed", "apply")
 
     def test_middle_of_rebase(self):
@@ -235,7 +240,7 @@ class Series(unittest.TestCase):
 
     def test_wrong_base(self):
         (self.linux / "Makefile").write_text("VERSION = 6\nPATCHLEVEL = 12\n")
-        self.refused("not Linux v7.3", "apply")
+        self.refused("not Linux v7.3 or newer", "apply")
         (self.linux / "Makefile").unlink()
         self.refused("no kernel tree", "apply")
 
@@ -258,12 +263,135 @@ class Series(unittest.TestCase):
         (self.linux / ".config").write_text("CONFIG_X=y\n")
         self.refused("mrproper", "apply")
 
+    def mails(self):
+        self.good("mails")
+        return {p.name: p.read_text() for p in sorted((self.root / "build/series").iterdir())}
+
     def test_mails(self):
         self.three()
-        self.good("mails")
-        mails = sorted(p.name for p in (self.root / "build/series").iterdir())
-        self.assertEqual(mails, ["0001-one.patch", "0002-two-a-file.patch", "0003-three.patch"])
-        self.assertIn("[PATCH 1/3] one", (self.root / "build/series/0001-one.patch").read_text())
+        mails = self.mails()
+        self.assertEqual(list(mails), ["0000-cover-letter.patch", "0001-one.patch", "0002-two-a-file.patch", "0003-three.patch"])
+        self.assertIn("[PATCH 1/3] one", mails["0001-one.patch"])
+        cover = mails["0000-cover-letter.patch"]
+        self.assertIn("\nSubject: [PATCH 0/3] Three patches\n", cover)
+        self.assertIn("\n\nWhy they are good.\n\n", cover)
+        self.assertRegex(cover, r"\n  one\n  two: a file\n  three\n(.*\n)+ 2 files changed, 3 insertions")
+        self.assertNotIn("***", cover)
+
+    def test_mails_of_a_later_version(self):
+        self.three()
+        self.mails()
+        self.cover.write_text(self.cover.read_text() + "\nChanges in v3:\n - b\n\nChanges in v2:\n - a\n")
+        mails = self.mails()
+        self.assertEqual(list(mails)[:2], ["v3-0000-cover-letter.patch", "v3-0001-one.patch"])
+        self.assertEqual(len(mails), 4)
+        self.assertIn("[PATCH v3 0/3] Three patches", mails["v3-0000-cover-letter.patch"])
+        self.assertIn("[PATCH v3 3/3] three", mails["v3-0003-three.patch"])
+
+    def test_cover_letter_not_fit_to_be_sent(self):
+        self.three()
+        good = self.cover.read_text()
+        for bad, why in (("", "must have the subject"), ("Subject\n\n \n", "must have the subject"),
+                         ("Subject\nText\n", "must have the subject"), ("\n" + good, "must have the subject"),
+                         (good + "x" * 76, "line 4: more than 75 columns"), (good + "\t" * 9 + "1234", "line 4: more"),
+                         (good.replace("Three", "*** SUBJECT HERE ***"), "line 1: nobody has filled this in"),
+                         (good + "Grüße\n", "line 4: not plain ASCII"),
+                         (good + "Tested: TBD\n", "line 4: nobody has filled this in: Tested"),
+                         (good + "Changes in v3:\n", "the change log has Changes in v3:;"),
+                         (good + "Changes in v2:\nChanges in v3:\n", "the change log"),
+                         (good + "Changes since v1:\n", "the change log has Changes since v1:")):
+            self.cover.write_text(bad)
+            self.refused(why, "mails")
+            self.refused(why, "check")
+        self.cover.unlink()
+        self.refused("there is no .*cover-letter.txt; write it: the subject", "mails")
+        self.refused("there is no .*cover-letter.txt", "check")
+        self.good("save")
+        self.cover.write_text(good)
+        self.good("check")
+
+    def newer(self, old, new, version="3\nSUBLEVEL = 1"):
+        """A newer kernel, in which @old of drivers/a.c is @new."""
+        text = (self.linux / "drivers/a.c").read_text()
+        self.linux = self.linux.with_name("newer")
+        (self.linux / "drivers").mkdir(parents=True)
+        (self.linux / "Makefile").write_text(f"VERSION = 7\nPATCHLEVEL = {version}\n")
+        (self.linux / "drivers/a.c").write_text(text.replace(old, new))
+        self.env["LINUX"] = str(self.linux)
+
+    def test_rebase(self):
+        """Also what a newer kernel has already, and what is not saved yet."""
+        self.three()
+        self.assertEqual((self.root / "patches/made-on").read_text(), "Linux 7.3.0\n")
+        self.assertIn("on Linux 7.3.0 already", self.good("rebase"))
+        self.edit(10, "four")
+        self.newer("line 3\n", "line 3, one\n", "4\nSUBLEVEL = 0")
+        self.refused("both .* have changed", "apply")
+        self.assertRegex(self.good("rebase"), "note: 'one' is in Linux 7.4.0 already\nseries: 3 patches are on Linux 7.4.0")
+        self.assertEqual(self.git("log", "--format=%s", "base.."), "four\nthree\ntwo: a file")
+        self.identity()
+        self.assertEqual((self.root / "patches/made-on").read_text(), "Linux 7.4.0\n")
+
+    def test_rebase_with_conflict(self):
+        self.three()
+        before = self.everything()
+        self.newer("line 3\n", "line III\n")
+        self.refused("0001-one.patch does not apply.* 'make rebase'", "apply")
+        code, text = self.run_series("rebase")
+        self.assertEqual(code, 1)
+        self.assertRegex(text, "series: 'one' conflicts with Linux 7.3.1 in drivers/a.c; .*rebase --continue.*make save.*rebase --abort")
+        self.assertEqual(len(text.splitlines()), 1)
+        self.refused("middle of something", "rebase")
+        self.git("rebase", "--abort")
+        self.assertEqual(before, self.everything())
+        self.env["LINUX"] = str(self.linux.with_name("linux"))
+        self.good("check")
+        self.env["LINUX"] = str(self.linux)
+        self.run_series("rebase")
+        self.commit("drivers/a.c", (self.linux / "drivers/a.c").read_text().replace("III", "III, one"), "one")
+        self.git("rebase", "--continue")
+        self.identity()
+        self.assertEqual(self.git("log", "-1", "--format=%s", "base^{commit}"), "Linux 7.3.1")
+        self.assertEqual(len(self.patches()), 3)
+
+    def test_rebase_loses_nothing(self):
+        self.three()
+        self.newer("line 10\n", "line X\n")
+        (self.tree / "drivers/a.c").write_text("work\n")
+        self.refused("not committed", "rebase")
+
+    def debian(self, *versions):
+        """An apt-get that has the kernels of these versions, the last the newest."""
+        (self.root / "bin").mkdir(exist_ok=True)
+        for version in versions:
+            deb = self.root / "deb" / version
+            (deb / "DEBIAN").mkdir(parents=True)
+            (deb / "usr/src").mkdir(parents=True)
+            (deb / "DEBIAN/control").write_text(f"Package: linux-source-7.3\nVersion: {version}\nArchitecture: all\n"
+                                                "Maintainer: n <n@localhost>\nDescription: d\n")
+            source = self.root / "deb/linux-source-7.3"
+            source.mkdir(exist_ok=True)
+            (source / "Makefile").write_text(MAKEFILE.replace("0", version.split("-")[0].split(".")[2]))
+            (source / "drivers").mkdir(exist_ok=True)
+            (source / "drivers/a.c").write_text((self.linux / "drivers/a.c").read_text() + f"{version}\n")
+            subprocess.run(["tar", "-C", source.parent, "-cJf", deb / "usr/src/linux-source-7.3.tar.xz", source.name], check=True)
+            subprocess.run(["dpkg-deb", "-b", deb, f"{deb}.deb"], check=True, capture_output=True)
+        (self.root / "bin/apt-get").write_text(f"#!/bin/sh\ncase $* in *download*) cp {deb}.deb linux-source-7.3_{version}_all.deb;; esac\n")
+        (self.root / "bin/apt-get").chmod(0o755)
+        self.env.pop("LINUX", None)
+        if str(self.root) not in self.env["PATH"]:
+            self.env["PATH"] = f"{self.root}/bin:{self.env['PATH']}"
+
+    def test_newer_kernel_in_debian(self):
+        """Only rebase takes it; 7.3.10 is newer than 7.3.9."""
+        self.debian("7.3.9-1")
+        self.three()
+        self.debian("7.3.10-1")
+        self.assertIn("up to date", self.good("apply"))
+        self.assertIn("3 patches are on Linux 7.3.10", self.good("rebase"))
+        self.refused("another base", "check")  # until it is saved
+        self.identity()
+        self.assertEqual(self.git("log", "-1", "--format=%s", "base^{commit}"), "Linux 7.3.10")
 
     def test_not_applied_yet(self):
         self.refused("make apply", "save")
