@@ -468,7 +468,7 @@ static void cmds_test_detach(struct kunit *test, bool ats)
 	struct cmds_test_walker *walker;
 	struct arm_smmu_cmd cmd = {};
 	struct task_struct *task;
-	unsigned int i, cpu;
+	unsigned int i;
 	bool done;
 
 	walker = kunit_kzalloc(test, sizeof(*walker), GFP_KERNEL);
@@ -492,12 +492,7 @@ static void cmds_test_detach(struct kunit *test, bool ats)
 	arm_smmu_fake_drop_cmds(slow);
 
 	/* It waits with interrupts off, which must not keep the test waiting */
-	cpu = cpumask_first(cpu_online_mask);
-	KUNIT_ASSERT_EQ(test, 0, set_cpus_allowed_ptr(current, cpumask_of(cpu)));
-	task = kthread_create(cmds_test_walk, walker, "cmds-test");
-	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, task);
-	kthread_bind(task, cpumask_last(cpu_online_mask));
-	wake_up_process(task);
+	task = arm_smmu_fake_run_task(test, cmds_test_walk, walker);
 	for (i = 0; i < 10000 && !arm_smmu_fake_next_cmd(slow, &cmd); i++)
 		usleep_range(100, 200);
 	KUNIT_EXPECT_EQ(test, cmd.data[0] & CMDQ_0_OP, CMDQ_OP_TLBI_NH_VA);
@@ -510,7 +505,7 @@ static void cmds_test_detach(struct kunit *test, bool ats)
 
 	while (!READ_ONCE(walker->done))
 		msleep(20);
-	kthread_stop(task);
+	arm_smmu_fake_stop_task(test, task);
 	KUNIT_EXPECT_EQ(test, 0, arm_smmu_fake_set_time(slow, 0));
 	if (ats)
 		arm_smmu_fake_expect_cmds(fake, &none, 0);

@@ -23,8 +23,6 @@ struct debugfs_test {
 
 KUNIT_DEFINE_ACTION_WRAPPER(sva_unbind_wrapper, iommu_sva_unbind_device,
 			    struct iommu_sva *);
-KUNIT_DEFINE_ACTION_WRAPPER(kthread_stop_put_wrapper, kthread_stop_put,
-			    struct task_struct *);
 
 static void debugfs_test_alloc_text(struct kunit *test, struct seq_file *m)
 {
@@ -399,14 +397,7 @@ static void debugfs_test_race(struct kunit *test)
 					    IOMMU_HWPT_ALLOC_NEST_PARENT);
 	if (arm_smmu_fake_set_time(dt->fakes[0], 200))
 		kunit_skip(test, "needs two CPUs");
-	task = kthread_run(debugfs_test_read, dt, "debugfs-test-read");
-	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, task);
-	get_task_struct(task);
-	KUNIT_ASSERT_EQ(test, 0,
-			kunit_add_action_or_reset(test,
-						  kthread_stop_put_wrapper,
-						  task));
-
+	task = arm_smmu_fake_run_task(test, debugfs_test_read, dt);
 	for (i = 0; i < 20; i++) {
 		KUNIT_EXPECT_EQ(test, 0,
 				arm_smmu_fake_attach(dt->fms[0], domain));
@@ -424,7 +415,7 @@ static void debugfs_test_race(struct kunit *test)
 		}
 		arm_smmu_fake_drop_cmds(dt->fakes[0]);
 	}
-	kunit_release_action(test, kthread_stop_put_wrapper, task);
+	arm_smmu_fake_stop_task(test, task);
 	KUNIT_EXPECT_EQ(test, 0, dt->lost);
 }
 

@@ -350,9 +350,6 @@ static void fake_test_stamps(struct kunit *test)
 	}
 }
 
-KUNIT_DEFINE_ACTION_WRAPPER(kthread_stop_wrapper, kthread_stop,
-			    struct task_struct *);
-
 struct fake_test_worker {
 	struct iommu_domain *domain;
 	unsigned int todo;
@@ -387,9 +384,8 @@ static void fake_test_tasks(struct kunit *test)
 	struct arm_smmu_fake_master *other =
 		arm_smmu_fake_add_master(fake, TEST_SID + 1, 0);
 	struct fake_test_worker *worker;
-	unsigned int cpu, i, done, tlbis = 0, stes = 0;
+	unsigned int i, done, tlbis = 0, stes = 0;
 	struct arm_smmu_cmd cmd;
-	struct task_struct *task;
 	u64 op;
 
 	if (num_online_cpus() < 2)
@@ -400,17 +396,7 @@ static void fake_test_tasks(struct kunit *test)
 	KUNIT_ASSERT_EQ(test, 0, arm_smmu_fake_attach(fm, worker->domain));
 	arm_smmu_fake_drop_cmds(fake);
 
-	/* Left to itself the scheduler may let one wait for the other */
-	cpu = cpumask_first(cpu_online_mask);
-	KUNIT_ASSERT_EQ(test, 0, set_cpus_allowed_ptr(current, cpumask_of(cpu)));
-	task = kthread_create(fake_test_work, worker, "fake-test");
-	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, task);
-	kthread_bind(task, cpumask_last(cpu_online_mask));
-	wake_up_process(task);
-	KUNIT_ASSERT_EQ(test, 0,
-			kunit_add_action_or_reset(test, kthread_stop_wrapper,
-						  task));
-
+	arm_smmu_fake_run_task(test, fake_test_work, worker);
 	for (i = 0; i < 20; i++) {
 		/* Let it be in the middle of its work during the attach */
 		WRITE_ONCE(worker->todo, worker->todo + 500);
@@ -444,32 +430,40 @@ static void fake_test_tasks(struct kunit *test)
 	KUNIT_EXPECT_GE(test, stes, 2 * i);
 }
 
+static void fake_test_slab_nth(struct kunit *test, unsigned int nth)
+{
+	bool failed, got[3];
+	unsigned int i;
+	void *p[3];
+	int balance;
+
+	if (arm_smmu_fake_slab_start(test, nth))
+		kunit_skip(test, "needs CONFIG_KPROBES and CONFIG_FAILSLAB");
+	for (i = 0; i < ARRAY_SIZE(p); i++) {
+		p[i] = kmalloc(64, GFP_KERNEL);
+		got[i] = p[i];
+	}
+	kfree(p[0]);
+	failed = arm_smmu_fake_slab_stop(test, &balance);
+
+	for (i = 0; i < ARRAY_SIZE(p); i++)
+		KUNIT_EXPECT_EQ_MSG(test, got[i], i + 1 != nth,
+				    "allocation %u of 3, %u to fail",
+				    i + 1, nth);
+	KUNIT_EXPECT_EQ(test, failed, nth <= ARRAY_SIZE(p));
+	KUNIT_EXPECT_EQ(test, balance, got[1] + got[2]);
+	kfree(p[1]);
+	kfree(p[2]);
+}
+
 /* Just the allocation asked for fails, and the others are counted */
 static void fake_test_slab(struct kunit *test)
 {
-	unsigned int nth, i;
-	void *p[3];
-	int balance;
-	bool failed;
+	unsigned int nth;
 
-	for (nth = 1; nth <= ARRAY_SIZE(p) + 1; nth++) {
-		if (arm_smmu_fake_slab_start(test, nth))
-			kunit_skip(test,
-				   "needs CONFIG_KPROBES and CONFIG_FAILSLAB");
-		for (i = 0; i < ARRAY_SIZE(p); i++)
-			p[i] = kmalloc(64, GFP_KERNEL);
-		kfree(p[0]);
-		failed = arm_smmu_fake_slab_stop(test, &balance);
-
-		for (i = 0; i < ARRAY_SIZE(p); i++)
-			KUNIT_EXPECT_EQ_MSG(test, !p[i], i + 1 == nth,
-					    "allocation %u of 3, %u to fail",
-					    i + 1, nth);
-		KUNIT_EXPECT_EQ(test, failed, nth <= ARRAY_SIZE(p));
-		KUNIT_EXPECT_EQ(test, balance, !!p[1] + !!p[2]);
-		kfree(p[1]);
-		kfree(p[2]);
-	}
+	/* No allocation is the fourth. */
+	for (nth = 1; nth <= 4; nth++)
+		fake_test_slab_nth(test, nth);
 }
 
 static struct kunit_case arm_smmu_v3_fake_test_cases[] = {

@@ -45,6 +45,8 @@ KUNIT_DEFINE_ACTION_WRAPPER(iommu_unregister_wrapper, iommu_device_unregister,
 			    struct iommu_device *);
 KUNIT_DEFINE_ACTION_WRAPPER(device_unregister_wrapper, device_unregister,
 			    struct device *);
+KUNIT_DEFINE_ACTION_WRAPPER(kthread_stop_put_wrapper, kthread_stop_put,
+			    struct task_struct *);
 
 /* Runs when all devices, domains and vSMMUs of the test are gone */
 static void arm_smmu_fake_check_ids(void *data)
@@ -295,27 +297,75 @@ static int arm_smmu_fake_consumer_run(void *unused)
 	return 0;
 }
 
-static void arm_smmu_fake_kthread_stop(void *task)
+/**
+ * arm_smmu_fake_create_task() - Make a task that is stopped with the test
+ * @test: the test that runs
+ * @run: what the task runs; it may return before it is told to stop
+ * @data: the argument of @run
+ * @cpu: the CPU to which the task is bound
+ *
+ * Return: the task, which the caller wakes up. Never NULL or an error, the test
+ * is aborted instead.
+ */
+struct task_struct *arm_smmu_fake_create_task(struct kunit *test,
+					      int (*run)(void *data),
+					      void *data, unsigned int cpu)
 {
-	kthread_stop(task);
+	struct task_struct *task = kthread_create(run, data, "%s/%u",
+						  test->name, cpu);
+
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, task);
+	get_task_struct(task);
+	kthread_bind(task, cpu);
+	KUNIT_ASSERT_EQ(test, 0,
+			kunit_add_action_or_reset(test,
+						  kthread_stop_put_wrapper,
+						  task));
+	return task;
+}
+
+/**
+ * arm_smmu_fake_run_task() - Run a task on the last CPU and stay on the first
+ * @test: the test that runs, in the current task
+ * @run: see arm_smmu_fake_create_task()
+ * @data: the argument of @run
+ *
+ * Left to itself the scheduler may let one wait for the other, who may have
+ * interrupts off. With a single CPU they share it.
+ *
+ * Return: the task. Never NULL or an error, the test is aborted instead.
+ */
+struct task_struct *arm_smmu_fake_run_task(struct kunit *test,
+					   int (*run)(void *data), void *data)
+{
+	unsigned int cpu = cpumask_first(cpu_online_mask);
+	struct task_struct *task;
+
+	KUNIT_ASSERT_EQ(test, 0, set_cpus_allowed_ptr(current, cpumask_of(cpu)));
+	task = arm_smmu_fake_create_task(test, run, data,
+					 cpumask_last(cpu_online_mask));
+	wake_up_process(task);
+	return task;
+}
+
+/**
+ * arm_smmu_fake_stop_task() - Stop a task before the test ends
+ * @test: the test that runs
+ * @task: the task, of which nothing is left then
+ */
+void arm_smmu_fake_stop_task(struct kunit *test, struct task_struct *task)
+{
+	kunit_release_action(test, kthread_stop_put_wrapper, task);
 }
 
 static void arm_smmu_fake_consumer_start(struct kunit *test)
 {
-	struct task_struct *task;
 	unsigned int cpu;
 
-	for_each_online_cpu(cpu) {
-		task = kthread_create(arm_smmu_fake_consumer_run, NULL,
-				      "fake-smmu/%u", cpu);
-		KUNIT_ASSERT_NOT_ERR_OR_NULL(test, task);
-		kthread_bind(task, cpu);
-		wake_up_process(task);
-		KUNIT_ASSERT_EQ(test, 0,
-				kunit_add_action_or_reset(test,
-							  arm_smmu_fake_kthread_stop,
-							  task));
-	}
+	for_each_online_cpu(cpu)
+		wake_up_process(arm_smmu_fake_create_task(test,
+							  arm_smmu_fake_consumer_run,
+							  NULL, cpu));
 }
 
 static void arm_smmu_fake_untime(void *data)

@@ -98,6 +98,12 @@ struct arm_smmu_fake *arm_smmu_fake_create(struct kunit *test,
 void arm_smmu_fake_stop(struct arm_smmu_fake *fake, unsigned int num);
 void arm_smmu_fake_start(struct arm_smmu_fake *fake);
 int arm_smmu_fake_set_time(struct arm_smmu_fake *fake, unsigned int usecs);
+struct task_struct *arm_smmu_fake_create_task(struct kunit *test,
+					      int (*run)(void *data),
+					      void *data, unsigned int cpu);
+struct task_struct *arm_smmu_fake_run_task(struct kunit *test,
+					   int (*run)(void *data), void *data);
+void arm_smmu_fake_stop_task(struct kunit *test, struct task_struct *task);
 u64 arm_smmu_fake_stamp(struct arm_smmu_fake *fake);
 u64 arm_smmu_fake_num_consumed(struct arm_smmu_fake *fake, u64 *sum);
 bool arm_smmu_fake_next_cmd(struct arm_smmu_fake *fake,

@@ -2,7 +2,7 @@
 /*
  * KUnit tests of the order in which others see page tables, invalidation arrays,
  * STEs and CDs change: see "Memory ordering" in
- * Documentation/arch/arm64/arm-smmu-v3-testing.rst
+ * Documentation/arch/arm64/arm-smmu-v3.rst
  *
  * On an emulator the order is that of its host. All have store buffers, where a
  * load may overtake an earlier store. An x86 host keeps the order of all else.
@@ -25,27 +25,6 @@
 
 #define TEST_LOOKS	1000
 #define TEST_WATCH_MS	500
-
-KUNIT_DEFINE_ACTION_WRAPPER(kthread_stop_wrapper, kthread_stop,
-			    struct task_struct *);
-
-/* Start a task on the last CPU and stay on the first */
-static struct task_struct *order_test_run(struct kunit *test,
-					  int (*run)(void *data), void *data)
-{
-	unsigned int cpu = cpumask_first(cpu_online_mask);
-	struct task_struct *task;
-
-	KUNIT_ASSERT_EQ(test, 0, set_cpus_allowed_ptr(current, cpumask_of(cpu)));
-	task = kthread_create(run, data, "order-test");
-	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, task);
-	kthread_bind(task, cpumask_last(cpu_online_mask));
-	wake_up_process(task);
-	KUNIT_ASSERT_EQ(test, 0,
-			kunit_add_action_or_reset(test, kthread_stop_wrapper,
-						  task));
-	return task;
-}
 
 /*
  * One stores to an IOPTE and loads the array to walk, while the other publishes
@@ -159,7 +138,7 @@ static void order_test_store_buffer(struct kunit *test)
 	rcu_assign_pointer(race->smmu_domain.invs, empty);
 	race->end = ktime_add_ms(ktime_get(), TEST_RACE_MS);
 	prandom_seed_state(&rnd, 1);
-	order_test_run(test, order_test_inv, race);
+	arm_smmu_fake_run_task(test, order_test_inv, race);
 
 	for (round = 1; round <= TEST_ROUNDS; round++) {
 		order_test_store_slowly(race, 0);
@@ -278,6 +257,14 @@ static void order_test_step(struct order_test_watch *watch)
 	smp_wmb();
 }
 
+static int order_test_attach(struct arm_smmu_fake_master *fm, bool pasid,
+			     struct iommu_domain *domain,
+			     struct iommu_domain *old)
+{
+	return pasid ? arm_smmu_fake_set_pasid(fm, domain, TEST_PASID, old) :
+		       arm_smmu_fake_attach(fm, domain);
+}
+
 /*
  * As long as an STE or CD has the domain, the array lists what has to be
  * invalidated: from before until after.
@@ -299,14 +286,10 @@ static void order_test_watch(struct kunit *test, bool pasid)
 	watch = kunit_kzalloc(test, sizeof(*watch), GFP_KERNEL);
 	KUNIT_ASSERT_NOT_NULL(test, watch);
 	watch->smmu_domain = to_smmu_domain(domain);
+	/* Once, for the CD table to be there */
+	KUNIT_ASSERT_EQ(test, 0, order_test_attach(fm, pasid, domain, NULL));
+	KUNIT_ASSERT_EQ(test, 0, order_test_attach(fm, pasid, blocked, domain));
 	if (pasid) {
-		/* Once, for the CD table to be there */
-		KUNIT_ASSERT_EQ(test, 0,
-				arm_smmu_fake_set_pasid(fm, domain, TEST_PASID,
-							NULL));
-		KUNIT_ASSERT_EQ(test, 0,
-				arm_smmu_fake_set_pasid(fm, blocked, TEST_PASID,
-							domain));
 		watch->entry = &arm_smmu_fake_cd(fm, TEST_PASID)->data[0];
 		watch->mask = CTXDESC_CD_0_V;
 		watch->used = CTXDESC_CD_0_V;
@@ -317,30 +300,22 @@ static void order_test_watch(struct kunit *test, bool pasid)
 					 STRTAB_STE_0_CFG_S1_TRANS);
 	}
 
-	task = order_test_run(test, order_test_look, watch);
+	task = arm_smmu_fake_run_task(test, order_test_look, watch);
 	end = ktime_add_ms(ktime_get(), TEST_WATCH_MS);
 	do {
 		order_test_step(watch);
-		if (pasid)
-			ret = arm_smmu_fake_set_pasid(fm, domain, TEST_PASID,
-						      NULL);
-		else
-			ret = arm_smmu_fake_attach(fm, domain);
+		ret = order_test_attach(fm, pasid, domain, NULL);
 		order_test_step(watch);
 		KUNIT_ASSERT_EQ(test, 0, ret);
 
 		order_test_step(watch);
-		if (pasid)
-			ret = arm_smmu_fake_set_pasid(fm, blocked, TEST_PASID,
-						      domain);
-		else
-			ret = arm_smmu_fake_attach(fm, blocked);
+		ret = order_test_attach(fm, pasid, blocked, domain);
 		order_test_step(watch);
 		KUNIT_ASSERT_EQ(test, 0, ret);
 	} while (ktime_before(ktime_get(), end) &&
 		 (READ_ONCE(watch->looks[0]) < TEST_LOOKS ||
 		  READ_ONCE(watch->looks[1]) < TEST_LOOKS));
-	kunit_release_action(test, kthread_stop_wrapper, task);
+	arm_smmu_fake_stop_task(test, task);
 
 	kunit_info(test, "looked %u times after the STE or CD, %u before\n",
 		   watch->looks[0], watch->looks[1]);

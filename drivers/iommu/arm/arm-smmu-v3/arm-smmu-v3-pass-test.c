@@ -166,9 +166,6 @@ struct pass_test_once {
 	unsigned int num_cmds;
 };
 
-KUNIT_DEFINE_ACTION_WRAPPER(kthread_stop_wrapper, kthread_stop,
-			    struct task_struct *);
-
 static int pass_test_run(void *data)
 {
 	struct pass_test_task *task = data;
@@ -250,12 +247,8 @@ static void pass_test_kthread(struct kunit *test, struct pass_test_task *task,
 {
 	task->test = test;
 	task->work = work;
-	task->kthread = kthread_create(pass_test_run, task, "pass-test");
-	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, task->kthread);
-	kthread_bind(task->kthread, cpu);
-	KUNIT_ASSERT_EQ(test, 0,
-			kunit_add_action_or_reset(test, kthread_stop_wrapper,
-						  task->kthread));
+	task->kthread = arm_smmu_fake_create_task(test, pass_test_run, task,
+						  cpu);
 }
 
 static void pass_test_wake(struct pass_test_task *task)
@@ -1177,8 +1170,7 @@ static void pass_test_stress(struct kunit *test)
 	}
 	for (i = 0; i < TEST_STRESS_WORKERS; i++) {
 		kunit_release_action(test, pass_test_end, &workers[i].task);
-		kunit_release_action(test, kthread_stop_wrapper,
-				     workers[i].task.kthread);
+		arm_smmu_fake_stop_task(test, workers[i].task.kthread);
 		KUNIT_EXPECT_GT(test, workers[i].rounds, 0);
 	}
 

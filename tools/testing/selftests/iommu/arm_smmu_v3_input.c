@@ -463,7 +463,6 @@ TEST_F_TIMEOUT(input, vste, 1200)
  */
 #define CMD_ATC_INV			0x40
 #define CMD_0_OP			GENMASK_ULL(7, 0)
-#define CMD_0_SSV			BIT_ULL(11)
 #define CMD_0_SSID			GENMASK_ULL(31, 12)
 #define CMD_0_VMID			GENMASK_ULL(47, 32)
 #define CMD_0_ASID			GENMASK_ULL(63, 48)
