@@ -128,7 +128,7 @@ static void pass_test_add(struct arm_smmu_domain *smmu_domain,
 		.nsize_opcode = s1 ? CMDQ_OP_TLBI_NH_ASID :
 				     CMDQ_OP_TLBI_S12_VMALL,
 		.id = id,
-		.pgsize = PAGE_SHIFT,
+		.pgsize = ilog2(SZ_4K),
 		.users = 1,
 	};
 }
