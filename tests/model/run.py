@@ -7,6 +7,8 @@ Each way to break them must be found: that search has to end in the error it is
 known for. What the rules are and what is not modelled: the top of cmdq.pml.
 """
 import argparse
+import concurrent.futures as futures
+import os
 import pathlib
 import re
 import subprocess
@@ -107,11 +109,12 @@ def search(case):
 def run(cases=CASES):
     """Run @cases; yields (name, problem, remark) of each and, if all are run, of what no rules case reached."""
     never = None
-    for case in cases:
-        problem, states, unreached = search(case)
-        if not case.error and "BASE" not in case.macros:
-            never = unreached if never is None else never & unreached
-        yield case.name, problem, f"{states} states"
+    # Each may take MEGABYTES.
+    with futures.ThreadPoolExecutor(min(4, os.cpu_count())) as pool:
+        for case, (problem, states, unreached) in zip(cases, pool.map(search, cases)):
+            if not case.error and "BASE" not in case.macros:
+                never = unreached if never is None else never & unreached
+            yield case.name, problem, f"{states} states"
     if cases[:len(CASES)] == CASES:
         # The queues have no end.
         never = sorted(f"line {line}: {text}" for line, text in never if "-end-" not in text)
