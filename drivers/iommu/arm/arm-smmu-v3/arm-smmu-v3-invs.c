@@ -12,46 +12,46 @@
 /**
  * DOC: The rules of the array
  *
- * This is a data structure and nothing more. It issues no command and takes no
- * lock; its callers do, by these rules.
+ * The array is a pure data structure. It issues no commands and takes no locks;
+ * its callers do, by these rules.
  *
  * Writers
  *	Every attach and detach changes arrays, between arm_smmu_attach_prepare()
  *	and the end of arm_smmu_attach_commit(), under arm_smmu_asid_lock. They
- *	look at the array with plain accesses.
+ *	use plain accesses to read the array.
  *
  * Readers
  *	arm_smmu_domain_inv_range() walks the array from its first entry to its
- *	last under the RCU read lock alone, and may do so long after the array
- *	was replaced. It skips trash.
+ *	last under the RCU read lock alone, possibly long after the array was
+ *	replaced. It skips trash.
  *
  * What a reader may see change
- *	Only arm_smmu_invs_unref() writes to an array that was published, namely
- *	@users of an entry and @num_invs. These two it and the readers access
- *	with WRITE_ONCE() and READ_ONCE(). It does not matter which value a
- *	reader gets: the attachment that is going away has no more STE or CD with
- *	the tag, or will have ATS fenced, before anything relies on it. All that
- *	arm_smmu_invs_merge() and arm_smmu_invs_purge() write nobody has seen yet,
- *	and rcu_assign_pointer() publishes it.
+ *	Only arm_smmu_invs_unref() writes to a published array, namely to @users
+ *	of entries and to @num_invs. It uses WRITE_ONCE() and the readers use
+ *	READ_ONCE() for these two. Either value is fine for a reader: before
+ *	anything relies on the removal, the attachment that is going away has no
+ *	STE or CD with the tag any more, or its ATS is fenced. What
+ *	arm_smmu_invs_merge() and arm_smmu_invs_purge() write is not visible to
+ *	anybody until rcu_assign_pointer() publishes it.
  *
  * Adding an entry
  *	The array with the entry is published before the STE or CD that makes the
  *	SMMU use the page table: the dma_wmb() in arm_smmu_write_entry() pairs
- *	with the smp_mb() in arm_smmu_domain_load_invs(). Whoever changes the page
- *	table either finds the entry, or the SMMU finds the change.
+ *	with the smp_mb() in arm_smmu_domain_load_invs(). Either whoever changes
+ *	the page table sees the entry, or the SMMU sees the change.
  *
  * Removing an entry
- *	After the STE or CD is gone. A tag of which the last user left is flushed
- *	then, and free for others after its flush: an ASID or VMID that is in no
- *	array has nothing in the TLB. A reader that got hold of the array earlier
- *	may still invalidate it for its new owner, which is harmless. A stream is
- *	not harmless to invalidate, its device may be gone: see
- *	arm_smmu_fence_ats().
+ *	An entry is removed after the STE or CD was changed. If it is a tag and
+ *	this was its last user, the tag is then flushed, and only freed after the
+ *	flush: an ASID or VMID that is in no array has nothing in the TLB. A
+ *	reader that holds an older array may still invalidate the tag for its new
+ *	owner, which is harmless. Invalidating the ATC of a device that may be
+ *	gone is not, see arm_smmu_fence_ats().
  *
  * Trash
- *	Removing cannot fail, so it marks the entry and leaves the array as it
- *	is. arm_smmu_invs_purge() makes an array without trash, but without memory
- *	it does not, and then the trash stays until the next purge or merge.
+ *	Removing cannot fail, so it only marks the entry. arm_smmu_invs_purge()
+ *	makes an array without trash. If it has no memory for that, the trash
+ *	stays until the next purge or merge.
  *
  * Order
  *	By phase first, so that one walk from the first entry to the last issues

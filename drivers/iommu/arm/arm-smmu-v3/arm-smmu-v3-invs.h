@@ -12,16 +12,16 @@ struct arm_smmu_device;
 
 /**
  * enum arm_smmu_inv_type - What the commands for an entry invalidate
- * @INV_TYPE_S1_ASID: TLB entries of stage 1 with this ASID, and VMID 0
- * @INV_TYPE_S2_VMID: TLB entries of stage 2 with this VMID, of devices that are
- *	attached to the domain themselves
+ * @INV_TYPE_S1_ASID: stage 1 TLB entries with this ASID and VMID 0
+ * @INV_TYPE_S2_VMID: stage 2 TLB entries with this VMID, of devices that are
+ *	attached to the domain itself
  * @INV_TYPE_S2_VMID_VSMMU: the same, of devices that are attached to a domain
- *	which is nested on this one. The VMID is that of the vSMMU.
- * @INV_TYPE_S2_VMID_S1_CLEAR: all TLB entries of stage 1 with this VMID, which
- *	are a guest's and go stale with the stage 2 underneath
+ *	nested on this one. The VMID is that of the vSMMU.
+ * @INV_TYPE_S2_VMID_S1_CLEAR: all stage 1 TLB entries with this VMID. They are a
+ *	guest's, and go stale when the stage 2 underneath changes.
  * @INV_TYPE_ATS: a range in the ATC of this stream
- * @INV_TYPE_ATS_FULL: all of the ATC of this stream, which may hold translations
- *	of a guest's stage 1 that nobody can look up by a range of stage 2
+ * @INV_TYPE_ATS_FULL: all of the ATC of this stream. It may hold translations of
+ *	a guest's stage 1, which cannot be found by a range of stage 2.
  *
  * In the order of enum arm_smmu_inv_phase.
  */
@@ -37,10 +37,10 @@ enum arm_smmu_inv_type {
 /**
  * enum arm_smmu_inv_phase - What may be issued without a CMD_SYNC in between
  * @INV_PHASE_TLBI: the entries of the TLB that were made from the page table
- * @INV_PHASE_S1_CLEAR: those that were made from these in turn. A walk of stage
- *	1 uses what the TLB holds of stage 2, so that must be gone before.
+ * @INV_PHASE_S1_CLEAR: those that were made from these in turn. A stage 1 walk
+ *	uses cached stage 2 translations, so these must be gone first.
  * @INV_PHASE_ATC: the entries of the ATCs. A Translation Request is answered
- *	from the TLB, so that must be clean before.
+ *	from the TLB, so the TLB must be clean first.
  *
  * The CMD_SYNCs of one phase have to complete before the next begins.
  */
