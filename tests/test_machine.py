@@ -822,7 +822,7 @@ class Vmm(unittest.TestCase):
         with tempfile.TemporaryDirectory() as tmp:
             vm = self.guest(tmp)
             vm.middle.memory = lambda address: 5
-            for said, passed in ((vmm.STOPPED, False), (vmm.MISSED, True)):
+            for said, passed in ((vmm.STOPPED, False), *((said, True) for said in vmm.PASSED)):
                 vm.sh = lambda line: [said]
                 self.assertEqual(vm.testdev("b", 0), (passed, 5, 5))
             vm.sh = lambda line: ["dead0005"]
