@@ -6,19 +6,36 @@ help:	## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /  make \1	/p' Makefile | expand -t 20
 	@echo
 	@echo "Variables: LINUX=DIR (v7.3 tree in place of Debian's), CACHE=DIR, TOOLBOX=host, MIRROR=URI,"
-	@echo "JOBS=N, SMMUS=N (run), ONLY='NAME...' (check, mutants), MINUTES=N (stress, fuzz), SEED=N (stress), BENCH='OPTION...' (bench),"
+	@echo "JOBS=N, SMMUS=N (run, shell), ONLY='NAME...' (check, mutants), MINUTES=N (stress, fuzz), SEED=N (stress), BENCH='OPTION...' (bench),"
 	@echo "SCENARIO='NAME...' (vmm)."
 	@echo "What they mean: --help of scripts/toolbox, scripts/check and scripts/bench.py."
 
-run:	apply	## build and boot the patched kernel, show the vSMMU demonstration
+# What a target is given is checked before anything is built.
+SHELL_ARGS = --kernel $(or $(KERNEL),check) $(if $(SMMUS),--smmus $(SMMUS)) $(if $(NVME),--nvme $(NVME)) \
+	$(if $(GDB),--gdb) $(if $(RUN),--run '$(subst ','\'',$(RUN))')
+
+shell:	## a console on the emulated machine: KERNEL=FLAVOUR SMMUS=N NVME=N GDB=1 RUN='command'
+	@$(T) scripts/shell.py --dry $(SHELL_ARGS)
+	@$(MAKE) -s apply </dev/null >&2
+	@$(T) scripts/kernel $(or $(KERNEL),check) </dev/null >&2
+	@$(T) scripts/check --selftests </dev/null >&2
+	@$(T) scripts/shell.py $(SHELL_ARGS)
+
+run:	## build and boot the patched kernel, show the vSMMU demonstration
+	@$(T) scripts/demo.py --dry --smmus $(or $(SMMUS),2)
+	@$(MAKE) -s apply
 	@$(T) scripts/kernel bench
 	@$(T) scripts/demo.py --smmus $(or $(SMMUS),2)
 
-run-base: apply	## the same demonstration on the untouched kernel
+run-base: ## the same demonstration on the untouched kernel
+	@$(T) scripts/demo.py --dry --smmus $(or $(SMMUS),2)
+	@$(MAKE) -s apply
 	@$(T) scripts/kernel base-bench
 	@$(T) scripts/demo.py --smmus $(or $(SMMUS),2) --kernel base-bench
 
-vmm:	apply	## what else a VMM does: resets, plugs, disables vSMMUs, is killed
+vmm:	## what else a VMM does: resets, plugs, disables vSMMUs, is killed
+	@$(T) scripts/vmm.py --dry $(SCENARIO)
+	@$(MAKE) -s apply
 	@$(T) scripts/kernel bench
 	@$(T) scripts/kernel check
 	@$(T) scripts/vmm.py $(SCENARIO)
@@ -81,4 +98,4 @@ kcsan:	apply	## run the driver's KUnit suites with KCSAN, slower
 clean:	## remove what was built, but not build/linux nor the cache
 	@[ ! -d build ] || find build -mindepth 1 -maxdepth 1 ! -name linux -exec rm -rf {} +
 
-.PHONY: help run run-base vmm check bisect mutants stress fuzz model bench toolbox apply save series rebase kernels base-kernels kasan kcsan clean
+.PHONY: help shell run run-base vmm check bisect mutants stress fuzz model bench toolbox apply save series rebase kernels base-kernels kasan kcsan clean

@@ -299,10 +299,13 @@ def main():
                         help="for the VMM (default 240)")
     parser.add_argument("--short", action="store_true", help="less data, fewer rounds")
     parser.add_argument("--keep", metavar="DIR", help="keep logs, traces and images there")
+    parser.add_argument("--dry", action="store_true", help="only check the arguments")
     parser.add_argument("-v", "--verbose", action="store_true", help="show what the middle says")
     args = parser.parse_args()
     if not 1 <= args.smmus <= MAX_SMMUS:
         raise Error(f"--smmus {args.smmus}: the demonstration takes 1 to {MAX_SMMUS}")
+    if args.dry:
+        return 0
     kernel = Path(args.kernel) if "/" in args.kernel else BUILD / args.kernel / "arch/arm64/boot/Image"
     topology = Topology(smmus=args.smmus, nvme=args.nvme, virt=True, mem=3072)
     print(f"demo: {machine.qemu_version()}, {args.smmus} SMMUs, guest with {args.smmus} vSMMUs", flush=True)

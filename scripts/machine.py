@@ -502,7 +502,7 @@ class Guest:
     """A QEMU that runs in DIRECTORY, where its channels are files."""
 
     def __init__(self, topology, kernel, directory, initrd, append="", shares=(), trace=(),
-                 extra=()):
+                 extra=(), terminal=False):
         self.directory, self.timed_out = directory, False
         (directory / "images").mkdir()
         (directory / "out").mkdir()
@@ -515,7 +515,8 @@ class Guest:
                      "-append", f"{APPEND} {append}".strip(),
                      # The kernel log on ttyAMA0, the job on hvc0, QEMU's monitor.
                      "-serial", "file:console.log", "-device", "virtio-serial-pci,bus=pcie.0",
-                     "-chardev", "file,id=job,path=job.log", "-device", "virtconsole,chardev=job",
+                     "-chardev", "stdio,id=job,mux=on,signal=off,logfile=job.log" if terminal else "file,id=job,path=job.log",
+                     "-device", "virtconsole,chardev=job",
                      "-qmp", "unix:qmp,server=on,wait=off", *topology.devices()]
         for tag, path, mode in [("out", "out", ""), *shares]:
             self.args += ["-fsdev", f"local,id={tag},path={path},security_model=none{mode},multidevs=remap",
@@ -525,8 +526,8 @@ class Guest:
         self.args += extra
         (directory / "qemu.sh").write_text(shlex.join(self.args) + "\n")
         with open(directory / "qemu.log", "wb") as log:
-            self.process = subprocess.Popen(self.args, cwd=directory, stdin=subprocess.DEVNULL,
-                                            stdout=log, stderr=log)
+            self.process = subprocess.Popen(self.args, cwd=directory, stdin=None if terminal else subprocess.DEVNULL,
+                                            stdout=None if terminal else log, stderr=log)
 
     def lines(self, name):
         with contextlib.suppress(FileNotFoundError):
@@ -559,6 +560,24 @@ class Guest:
         self.process.wait()
 
 
+def start_guest(topology, kernel, job, *, directory, files=(), append="", kunit=None, shares=(), trace=(), extra=(),
+                upgrade=True, terminal=False):
+    """Start the machine that runs JOB. With TERMINAL the job's channel is ours. The
+    other arguments are those of run()."""
+    qemu_version()
+    kernel = kernel_image(kernel)
+    if upgrade is True:
+        upgrade = {"iort": iort(topology, kernel)}
+    initrd = acpi_tables(upgrade) if upgrade else b""
+    content = base_files(job)
+    for entry in [files] if isinstance(files, (str, Path)) else files:
+        content |= tree(entry, "tests")
+    initrd += cpio(content)
+    append += f" kunit.enable=1 kunit.filter_glob={kunit}" if kunit else " kunit.enable=0"
+    directory.mkdir(parents=True, exist_ok=True)
+    return Guest(topology, kernel, directory, initrd, append, shares, trace, extra, terminal)
+
+
 def run(topology, kernel, job, *, name="job", files=(), timeout=120, append="", kunit=None,
         shares=(), trace=(), extra=(), allow=(), upgrade=True, tests=True, directory=None,
         verbose=False, watch=None):
@@ -572,30 +591,19 @@ def run(topology, kernel, job, *, name="job", files=(), timeout=120, append="", 
     TESTS=False is for jobs that are no tests. Returns a Result; whatever is wrong
     is in its problems.
     """
-    qemu_version()
-    kernel = kernel_image(kernel)
-    if upgrade is True:
-        upgrade = {"iort": iort(topology, kernel)}
-    initrd = acpi_tables(upgrade) if upgrade else b""
-    content = base_files(job)
-    for entry in [files] if isinstance(files, (str, Path)) else files:
-        content |= tree(entry, "tests")
-    initrd += cpio(content)
-    append += f" kunit.enable=1 kunit.filter_glob={kunit}" if kunit else " kunit.enable=0"
-
     if directory:
         directory = Path(directory).resolve()
         if directory.exists() and any(directory.iterdir()):
             if not (directory / "qemu.sh").exists():
                 raise Error(f"--keep {directory}: not empty, and not of an earlier run that ended; remove it")
             shutil.rmtree(directory)
-        directory.mkdir(parents=True, exist_ok=True)
     else:
         (BUILD / "runs").mkdir(parents=True, exist_ok=True)
         directory = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=BUILD / "runs"))
     result = Result(name, directory=str(directory))
     start = time.monotonic()
-    guest = Guest(topology, kernel, directory, initrd, append, shares, trace, extra)
+    guest = start_guest(topology, kernel, job, directory=directory, files=files, append=append, kunit=kunit, shares=shares,
+                        trace=trace, extra=extra, upgrade=upgrade)
     try:
         _wait(guest, result, start, timeout, verbose, watch)
     finally:

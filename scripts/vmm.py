@@ -596,11 +596,14 @@ def main():
     parser.add_argument("--timeout", type=int, default=1500, metavar="SECONDS",
                         help="for the scenarios of each machine (default 1500)")
     parser.add_argument("--keep", metavar="DIR", help="keep logs, traces and images there")
+    parser.add_argument("--dry", action="store_true", help="only check the arguments")
     parser.add_argument("-v", "--verbose", action="store_true", help="show each step")
     args = parser.parse_args()
     for name in args.names:
         if name not in SCENARIOS:
             raise Error(f"no scenario is called {name}: there are {', '.join(SCENARIOS)}")
+    if args.dry:
+        return 0
     kernel = Path(args.kernel) if "/" in args.kernel else BUILD / args.kernel / "arch/arm64/boot/Image"
     status = 0
     for name, scenarios in WHERE.items():

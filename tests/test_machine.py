@@ -875,5 +875,32 @@ class Guests(unittest.TestCase):
         self.assertIn("sysrq triggered crash", text)
 
 
+@unittest.skipUnless(KERNEL, "KERNEL= not given")
+class Shell(unittest.TestCase):
+    """scripts/shell.py, without a terminal"""
+
+    def shell(self, *args, said=""):
+        return subprocess.run([str(REPO / "scripts/shell.py"), *args], input=said, text=True, capture_output=True, timeout=300)
+
+    def test_command(self):
+        got = self.shell("--run", "echo hello; ls /repo/Makefile; echo x >/repo/x; exit 3")
+        self.assertEqual(got.returncode, 3, got.stderr)
+        self.assertIn("hello\n/repo/Makefile\n", got.stdout)
+        self.assertIn("Read-only", got.stdout)
+
+    def test_script(self):
+        got = self.shell(said="devices\n")
+        self.assertEqual((got.returncode, got.stdout.split()), (0, ["0000:11:00.0", "0000:21:00.0"]), got.stderr)
+
+    def test_bad_input(self):
+        for args, message in (([], "no console"), (["--smmus", "13", "--dry"], "1 to 12"), (["--nvme", "99", "--dry"], "devices"),
+                              (["--kernel", "nosuch", "--dry"], "unknown flavour"), (["--kernel", "../x", "--dry"], "give a flavour")):
+            with self.subTest(args=args):
+                got = self.shell(*args)
+                self.assertEqual(got.returncode, 2)
+                self.assertIn(message, got.stderr)
+                self.assertEqual(len(got.stderr.splitlines()), 1)
+
+
 if __name__ == "__main__":
     unittest.main()
