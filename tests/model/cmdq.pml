@@ -58,13 +58,26 @@
  *  BASE_WFE	it sleeps in wfe, but the copy is written after the CMD_SYNC's
  *		event, and sends none: the timer's event stream wakes it.
  *
- * What is not modelled: memory ordering (each step is seen by all at once), the
- * time-out of a CMD_SYNC, errors, MSI polling, the event stream, several queues
- * of one SMMU, fairness among CPUs that never stop. An interrupt that posts
- * while its CPU blocks, holding nothing, is as one more CPU. In the driver a
- * CMD_SYNC that timed out is let go of before it is consumed, and so are those
- * that the same pass posts to that queue later, at the next look. Rule 2 is for
- * speed and has no naive counterpart.
+ * GIVE_UP adds timeouts: a CPU may give up any CMD_SYNC at any time, and then
+ * publishes what CONS says. MSI adds MSI polling: an SMMU that has consumed a
+ * CMD_SYNC clears a word for its slot at any later time, and the wait looks at
+ * that word instead of CONS. The word is not in the queue. A CPU that gives up a
+ * CMD_SYNC first sets late, and from then on CMD_SYNCs ask for no MSI and waits
+ * look at CONS. More assertions: no MSI writes to a command. DEAD adds an SMMU
+ * that stops for ever: a CPU that waits for space must report that, which ends
+ * it. The base breaks these in three ways, which must be found:
+ *  BASE_CONS	after a timeout all before the CMD_SYNC is published as consumed
+ *  BASE_SLOT	an MSI clears the slot of its CMD_SYNC, also when that slot has
+ *		another command meanwhile; there is no late
+ *  BASE_FULL	the wait for space, and with it the report, ends when the queue is
+ *		not full, but the post needs more slots
+ * NAIVE_LATE has the word outside of the queue, but no late: an MSI completes
+ * the next CMD_SYNC in its slot.
+ *
+ * What is not modelled: memory ordering (each step is seen by all at once),
+ * errors, the event stream, several queues of one SMMU, fairness among CPUs that
+ * never stop. An interrupt that posts while its CPU blocks, holding nothing, is
+ * as one more CPU. Rule 2 is for speed and has no naive counterpart.
  *
  * Steps that nobody else can tell apart are one. So a cmpxchg() that fails is
  * left out, it only looks again; and a condition that no other can undo is
@@ -151,6 +164,20 @@
 #define NONE	0		/* never written, or consumed */
 #define CMD	1
 #define SYNC	2
+#define SYNC_MSI	3	/* a CMD_SYNC that asks for an MSI */
+
+#define CONSUMED_AT(k)	CONSUMED(Q[pq[k] - 1].hwcons, pp[k])
+#ifdef MSI
+#if defined(NAIVE_LATE) || defined(BASE_SLOT)
+#define LATE(q)		false
+#else
+#define LATE(q)		Q[q].late
+#endif
+#define DONE(k)		(LATE(pq[k] - 1) -> CONSUMED_AT(k) : !Q[pq[k] - 1].word[IDX(pp[k])])
+#define ANY_DONE	(DONE(0) || (pending[me] > 1 && DONE(PENDING - 1)))
+#else
+#define DONE(k)		CONSUMED_AT(k)
+#endif
 
 typedef queue {
 	byte prod, cons;	/* with owned: q.llq.val */
@@ -161,6 +188,11 @@ typedef queue {
 	bit excl;		/* its sign bit */
 	byte hwprod, hwcons;	/* the registers */
 	byte slot[SIZE];
+#ifdef MSI
+	bit late;		/* the waits do not trust the words any more */
+	bit word[SIZE];		/* whether the MSI of the CMD_SYNC is to come */
+	byte msis[SIZE];	/* MSIs that the SMMU has not written yet */
+#endif
 };
 queue Q[QUEUES];
 
@@ -191,7 +223,16 @@ end:	do
 		Q[_pid].slot[IDX(Q[_pid].hwcons)] = NONE;
 #ifdef BREAK_EVENT
 		if
-		:: got == SYNC -> goto sev
+		:: got >= SYNC -> goto sev
+		:: else
+		fi;
+#endif
+#ifdef MSI
+		if
+		:: got == SYNC_MSI ->
+			i = IDX(Q[_pid].hwcons);
+			Q[_pid].msis[i]++;
+			i = 0
 		:: else
 		fi;
 #endif
@@ -215,7 +256,29 @@ sev:
 #ifdef BREAK_EVENT
 	   Q[_pid].hwcons = ADD(Q[_pid].hwcons, 1)
 #endif
-	od
+#ifdef MSI
+	:: atomic { Q[_pid].msis[0] -> i = 0; goto write }
+#if SIZE > 1
+	:: atomic { Q[_pid].msis[1] -> i = 1; goto write }
+#endif
+#endif
+#ifdef DEAD
+	:: atomic { true -> printf("queue %d: dead\n", _pid); goto dead }
+#endif
+	od;
+#ifdef MSI
+write:	atomic {
+		printf("queue %d: MSI of slot %d\n", _pid, i);
+		Q[_pid].msis[i]--;
+		Q[_pid].word[i] = 0;
+#ifdef BASE_SLOT
+		assert(Q[_pid].slot[i] == NONE);
+#endif
+		i = 0;
+		goto end
+	}
+#endif
+dead:	skip
 }
 
 #define me	(_pid - QUEUES)
@@ -284,6 +347,15 @@ alloc:		if
 		:: !SPACE && MAY_BLOCK && FREE && STALE ->
 			Q[q].excl = 1;
 			goto refresh
+#ifdef DEAD
+#ifdef BASE_FULL
+		:: timeout && !SPACE && MAY_BLOCK && FULL ->
+#else
+		:: timeout && !SPACE && MAY_BLOCK ->
+#endif
+			printf("cpu %d: reports that queue %d is stuck\n", me, q);
+			goto out
+#endif
 #ifdef BASE_SPACE
 		:: !SPACE && MAY_BLOCK && !FREE && FULL ->
 			printf("cpu %d: spins for space in queue %d\n", me, q);
@@ -313,7 +385,17 @@ alloc:		if
 		i = start;
 		do
 		:: i != end ->
+#ifdef MSI
+			if
+			:: sync && ADD(i, 1) == end && !LATE(q) ->
+				Q[q].slot[IDX(i)] = SYNC_MSI;
+				Q[q].word[IDX(i)] = 1
+			:: else ->
+				Q[q].slot[IDX(i)] = (sync && ADD(i, 1) == end -> SYNC : CMD)
+			fi;
+#else
 			Q[q].slot[IDX(i)] = (sync && ADD(i, 1) == end -> SYNC : CMD);
+#endif
 			Q[q].valid[IDX(i)] = !Q[q].valid[IDX(i)];
 			i = ADD(i, 1)
 		:: else -> break
@@ -378,20 +460,43 @@ wait:
 #endif
 	do
 	:: atomic {
-		k < pending[me] && !CONSUMED(WQ.hwcons, pp[k]) ->
+		k < pending[me] && !DONE(k) ->
 		k++;
 #ifdef NAIVE_SKIP
 		k = (slept -> pending[me] : k)
 #endif
 	   }
 	:: atomic {
-		k < pending[me] && CONSUMED(WQ.hwcons, pp[k]) ->
+#ifdef GIVE_UP
+		k < pending[me] ->
+		if
+		:: DONE(k)
+		:: !DONE(k) ->
+			printf("cpu %d: queue %d, CMD_SYNC at %d is given up\n", me, pq[k] - 1, pp[k]);
+#ifdef MSI
+			WQ.late = 1;
+#endif
+#ifdef BASE_CONS
+			cons = pp[k];
+#else
+			cons = WQ.hwcons;
+#endif
+			goto drop
+		fi;
+#else
+		k < pending[me] && DONE(k) ->
+#endif
 		printf("cpu %d: queue %d, CMD_SYNC at %d is done\n", me, pq[k] - 1, pp[k]);
+#ifdef MSI
+		cons = (LATE(pq[k] - 1) -> WQ.hwcons : ADD(pp[k], 1));
+#else
 		cons = WQ.hwcons;
+#endif
 #ifndef NAIVE_LOCK
 		assert(WQ.slot[IDX(pp[k])] == NONE)
 #endif
 	   }
+drop:
 #ifndef NAIVE_LOCK
 		if
 		:: LAST -> WQ.cons = cons
@@ -419,6 +524,12 @@ wait:
 			k = (slept -> pending[me] : k)
 #endif
 		}
+#ifdef MSI
+	:: atomic { pending[me] && k == pending[me] && ANY_DONE -> k = 0 }
+#endif
+#ifdef GIVE_UP
+	:: atomic { pending[me] && k == pending[me] -> k = 0 }
+#endif
 	:: atomic {
 		pending[me] && k == pending[me] && event[me] ->
 		printf("cpu %d: wfe\n", me);

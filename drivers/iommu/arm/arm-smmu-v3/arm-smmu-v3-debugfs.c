@@ -4,22 +4,29 @@
  * invalidation arrays of the domains that it walks. What a line means is in
  * Documentation/arch/arm64/arm-smmu-v3-debug.rst.
  *
- * Everything here is used under arm_smmu_asid_lock. A device that is attached to
- * a domain keeps it from being freed, so a domain that is reached through an
- * attachment of the list is there, and its array does not change. Likewise a
- * vSMMU is on its list from the moment that it has a VMID until it has none, and
- * its parent outlives it.
+ * arm_smmu_debugfs_lock protects the lists of domains and vSMMUs, and keeps what
+ * is on them from being freed. The arrays are read as an invalidation reads them,
+ * under the RCU read lock. Attach and detach go on meanwhile, so two lines need
+ * not be of the same moment.
  */
 #include <linux/bitmap.h>
 #include <linux/debugfs.h>
 #include <linux/idr.h>
 #include <linux/iommu.h>
+#include <linux/list.h>
+#include <linux/mutex.h>
+#include <linux/rcupdate.h>
 #include <linux/seq_file.h>
 #include <kunit/visibility.h>
 
 #include "arm-smmu-v3.h"
 
 static struct dentry *arm_smmu_debugfs_dir;
+
+/* Only domains, vSMMUs and debugfs take it */
+static DEFINE_MUTEX(arm_smmu_debugfs_lock);
+static LIST_HEAD(arm_smmu_debugfs_domains);
+static LIST_HEAD(arm_smmu_debugfs_vsmmus);
 
 static const char *const arm_smmu_debugfs_stages[] = {
 	[ARM_SMMU_DOMAIN_S1] = "S1",
@@ -42,68 +49,8 @@ static const char *const arm_smmu_debugfs_phases[] = {
 	[INV_PHASE_ATC] = "ATC",
 };
 
-static struct arm_smmu_invs *
-arm_smmu_debugfs_invs(const struct arm_smmu_domain *smmu_domain)
-{
-	return rcu_dereference_protected(smmu_domain->invs,
-					 lockdep_is_held(&arm_smmu_asid_lock));
-}
-
-static struct arm_smmu_domain *
-arm_smmu_debugfs_domain(const struct arm_smmu_master_domain *master_domain)
-{
-	struct iommu_domain *domain = master_domain->domain;
-
-	if (domain->type == IOMMU_DOMAIN_NESTED)
-		return to_smmu_nested_domain(domain)->vsmmu->s2_parent;
-	return to_smmu_domain(domain);
-}
-
-/* Each domain once, however many devices are attached to it */
-static struct arm_smmu_domain *
-arm_smmu_debugfs_new_domain(const struct arm_smmu_device *smmu,
-			    const struct arm_smmu_master_domain *master_domain)
-{
-	struct arm_smmu_domain *smmu_domain =
-		arm_smmu_debugfs_domain(master_domain);
-	const struct arm_smmu_master_domain *before = master_domain;
-
-	list_for_each_entry_continue_reverse(before, &smmu->master_domains,
-					     smmu_elm)
-		if (arm_smmu_debugfs_domain(before) == smmu_domain)
-			return NULL;
-	return smmu_domain;
-}
-
-static void arm_smmu_debugfs_show_tags(struct seq_file *m,
-				       const struct arm_smmu_device *smmu,
-				       const struct arm_smmu_domain *smmu_domain,
-				       unsigned long *asids,
-				       unsigned long *vmids)
-{
-	const struct arm_smmu_invs *invs = arm_smmu_debugfs_invs(smmu_domain);
-	size_t i;
-
-	for (i = 0; i != invs->num_invs; i++) {
-		const struct arm_smmu_inv *inv = &invs->inv[i];
-
-		if (!inv->users || inv->smmu != smmu)
-			continue;
-		if (inv->type == INV_TYPE_S1_ASID)
-			__set_bit(inv->id, asids);
-		else if (inv->type == INV_TYPE_S2_VMID)
-			__set_bit(inv->id, vmids);
-		else
-			continue;
-		seq_printf(m, "%s %u domain %p users %d\n",
-			   inv->type == INV_TYPE_S1_ASID ? "asid" : "vmid",
-			   inv->id, smmu_domain, inv->users);
-	}
-}
-
-static void arm_smmu_debugfs_show_lost(struct seq_file *m, const char *name,
-				       struct ida *ida,
-				       const unsigned long *held)
+/* Ids that are taken before the arrays are read, the only ones that can be lost */
+static void arm_smmu_debugfs_get_ids(struct ida *ida, unsigned long *ids)
 {
 	unsigned int next = 0;
 	int id;
@@ -115,18 +62,90 @@ static void arm_smmu_debugfs_show_lost(struct seq_file *m, const char *name,
 			next = round_up(next + 1, IDA_BITMAP_BITS);
 			continue;
 		}
-		if (!test_bit(id, held))
-			seq_printf(m, "%s %d lost\n", name, id);
+		__set_bit(id, ids);
 		next = id + 1;
 	}
+}
+
+/* A dirty id is flushed before it is used again, a lost one is a bug */
+static void arm_smmu_debugfs_show_unowned(struct seq_file *m, const char *name,
+					  struct ida *ida,
+					  const unsigned long *dirty,
+					  const unsigned long *ids)
+{
+	unsigned int id;
+
+	for_each_set_bit(id, ids, U16_MAX + 1)
+		if (ida_exists(ida, id))
+			seq_printf(m, "%s %u %s\n", name, id,
+				   test_bit(id, dirty) ? "dirty" : "lost");
+}
+
+static void arm_smmu_debugfs_show_tags(struct seq_file *m,
+				       const struct arm_smmu_device *smmu,
+				       const struct arm_smmu_domain *smmu_domain,
+				       unsigned long *asids,
+				       unsigned long *vmids)
+{
+	const struct arm_smmu_invs *invs;
+	size_t i, num_invs;
+
+	guard(rcu)();
+	/* Pairs with the rcu_assign_pointer() of attach and detach */
+	invs = rcu_dereference(smmu_domain->invs);
+	/* Pairs with the WRITE_ONCE() in arm_smmu_invs_unref() */
+	num_invs = READ_ONCE(invs->num_invs);
+	for (i = 0; i != num_invs; i++) {
+		const struct arm_smmu_inv *inv = &invs->inv[i];
+		/* Pairs with the WRITE_ONCE() in arm_smmu_invs_unref() */
+		int users = READ_ONCE(inv->users);
+
+		if (!users || inv->smmu != smmu)
+			continue;
+		if (inv->type == INV_TYPE_S1_ASID)
+			__clear_bit(inv->id, asids);
+		else if (inv->type == INV_TYPE_S2_VMID)
+			__clear_bit(inv->id, vmids);
+		else
+			continue;
+		seq_printf(m, "%s %u domain %p users %d\n",
+			   inv->type == INV_TYPE_S1_ASID ? "asid" : "vmid",
+			   inv->id, smmu_domain, users);
+	}
+}
+
+static void arm_smmu_debugfs_show_vsmmu(struct seq_file *m,
+					const struct arm_smmu_device *smmu,
+					const struct arm_vsmmu *vsmmu)
+{
+	const struct arm_smmu_invs *invs;
+	size_t i, num_invs;
+	int users = 0;
+
+	guard(rcu)();
+	/* These three pair as in arm_smmu_debugfs_show_tags() */
+	invs = rcu_dereference(vsmmu->s2_parent->invs);
+	num_invs = READ_ONCE(invs->num_invs);
+	for (i = 0; i != num_invs; i++)
+		if (invs->inv[i].smmu == smmu &&
+		    invs->inv[i].type == INV_TYPE_S2_VMID_VSMMU &&
+		    invs->inv[i].id == vsmmu->vmid)
+			users = READ_ONCE(invs->inv[i].users);
+	seq_printf(m, "vmid %u vsmmu %p domain %p users %d\n", vsmmu->vmid,
+		   vsmmu, vsmmu->s2_parent, users);
 }
 
 static void arm_smmu_debugfs_show_inv(struct seq_file *m,
 				      const struct arm_smmu_device *smmu,
 				      const struct arm_smmu_inv *inv)
 {
-	/* An SMMU that nobody uses the entry of may be gone */
-	const char *name = inv->users || inv->smmu == smmu ?
+	/* Pairs with the WRITE_ONCE() in arm_smmu_invs_unref() */
+	int users = READ_ONCE(inv->users);
+	/*
+	 * The SMMU of a trash entry may be gone. That of any other waits in
+	 * arm_smmu_disable_action() for the end of this RCU read section.
+	 */
+	const char *name = users || inv->smmu == smmu ?
 				   dev_name(inv->smmu->dev) : "-";
 
 	seq_printf(m, "\tentry phase %s smmu %s type %s",
@@ -136,19 +155,31 @@ static void arm_smmu_debugfs_show_inv(struct seq_file *m,
 		seq_printf(m, " sid 0x%x ssid %u", inv->id, inv->ssid);
 	else
 		seq_printf(m, " id %u", inv->id);
-	seq_printf(m, " users %d%s\n", inv->users, inv->users ? "" : " trash");
+	seq_printf(m, " users %d%s\n", users, users ? "" : " trash");
 }
 
 static void arm_smmu_debugfs_show_domain(struct seq_file *m,
 					 const struct arm_smmu_device *smmu,
 					 const struct arm_smmu_domain *smmu_domain)
 {
-	const struct arm_smmu_invs *invs = arm_smmu_debugfs_invs(smmu_domain);
-	size_t i;
+	const struct arm_smmu_invs *invs;
+	size_t i, num_invs;
+
+	guard(rcu)();
+	/* These two pair as in arm_smmu_debugfs_show_tags() */
+	invs = rcu_dereference(smmu_domain->invs);
+	num_invs = READ_ONCE(invs->num_invs);
+
+	/* Pairs with the WRITE_ONCE() in arm_smmu_invs_unref() */
+	for (i = 0; i != num_invs; i++)
+		if (invs->inv[i].smmu == smmu && READ_ONCE(invs->inv[i].users))
+			break;
+	if (i == num_invs)
+		return;
 
 	seq_printf(m, "domain %p stage %s\n", smmu_domain,
 		   arm_smmu_debugfs_stages[smmu_domain->stage]);
-	for (i = 0; i != invs->num_invs; i++)
+	for (i = 0; i != num_invs; i++)
 		arm_smmu_debugfs_show_inv(m, smmu, &invs->inv[i]);
 }
 
@@ -157,36 +188,77 @@ static void arm_smmu_debugfs_show_smmu(struct seq_file *m,
 				       unsigned long *asids,
 				       unsigned long *vmids)
 {
-	struct arm_smmu_master_domain *master_domain;
 	struct arm_smmu_domain *smmu_domain;
 	struct arm_vsmmu *vsmmu;
 
 	seq_printf(m, "smmu %s\n", dev_name(smmu->dev));
+	arm_smmu_debugfs_get_ids(&smmu->asid_map, asids);
+	arm_smmu_debugfs_get_ids(&smmu->vmid_map, vmids);
 
-	list_for_each_entry(master_domain, &smmu->master_domains, smmu_elm) {
-		smmu_domain = arm_smmu_debugfs_new_domain(smmu, master_domain);
-		if (smmu_domain)
-			arm_smmu_debugfs_show_tags(m, smmu, smmu_domain, asids,
-						   vmids);
+	list_for_each_entry(smmu_domain, &arm_smmu_debugfs_domains, debugfs_elm)
+		arm_smmu_debugfs_show_tags(m, smmu, smmu_domain, asids, vmids);
+	list_for_each_entry(vsmmu, &arm_smmu_debugfs_vsmmus, debugfs_elm) {
+		if (vsmmu->smmu != smmu)
+			continue;
+		__clear_bit(vsmmu->vmid, vmids);
+		arm_smmu_debugfs_show_vsmmu(m, smmu, vsmmu);
 	}
-	list_for_each_entry(vsmmu, &smmu->vsmmus, smmu_elm) {
-		__set_bit(vsmmu->vmid, vmids);
-		smmu_domain = vsmmu->s2_parent;
-		seq_printf(m, "vmid %u vsmmu %p domain %p users %u\n",
-			   vsmmu->vmid, vsmmu, smmu_domain,
-			   arm_smmu_invs_users(arm_smmu_debugfs_invs(smmu_domain),
-					       smmu, INV_TYPE_S2_VMID_VSMMU,
-					       vsmmu->vmid));
-	}
-	/* Taken, and nobody has them: see arm_smmu_tag_release() */
-	arm_smmu_debugfs_show_lost(m, "asid", &smmu->asid_map, asids);
-	arm_smmu_debugfs_show_lost(m, "vmid", &smmu->vmid_map, vmids);
+	/* What is left has no owner: see arm_smmu_tag_release() */
+	arm_smmu_debugfs_show_unowned(m, "asid", &smmu->asid_map,
+				      smmu->asid_dirty, asids);
+	arm_smmu_debugfs_show_unowned(m, "vmid", &smmu->vmid_map,
+				      smmu->vmid_dirty, vmids);
 
-	list_for_each_entry(master_domain, &smmu->master_domains, smmu_elm) {
-		smmu_domain = arm_smmu_debugfs_new_domain(smmu, master_domain);
-		if (smmu_domain)
-			arm_smmu_debugfs_show_domain(m, smmu, smmu_domain);
-	}
+	list_for_each_entry(smmu_domain, &arm_smmu_debugfs_domains, debugfs_elm)
+		arm_smmu_debugfs_show_domain(m, smmu, smmu_domain);
+}
+
+/**
+ * arm_smmu_debugfs_add_domain() - Let debugfs show a domain
+ * @smmu_domain: the domain, complete, with an array
+ *
+ * Context: may sleep.
+ */
+void arm_smmu_debugfs_add_domain(struct arm_smmu_domain *smmu_domain)
+{
+	guard(mutex)(&arm_smmu_debugfs_lock);
+	list_add_tail(&smmu_domain->debugfs_elm, &arm_smmu_debugfs_domains);
+}
+
+/**
+ * arm_smmu_debugfs_del_domain() - Undo arm_smmu_debugfs_add_domain()
+ * @smmu_domain: the domain, which the caller may free afterwards
+ *
+ * Context: may sleep.
+ */
+void arm_smmu_debugfs_del_domain(struct arm_smmu_domain *smmu_domain)
+{
+	guard(mutex)(&arm_smmu_debugfs_lock);
+	list_del(&smmu_domain->debugfs_elm);
+}
+
+/**
+ * arm_smmu_debugfs_add_vsmmu() - Let debugfs show a vSMMU
+ * @vsmmu: the vSMMU, with a VMID
+ *
+ * Context: may sleep.
+ */
+void arm_smmu_debugfs_add_vsmmu(struct arm_vsmmu *vsmmu)
+{
+	guard(mutex)(&arm_smmu_debugfs_lock);
+	list_add_tail(&vsmmu->debugfs_elm, &arm_smmu_debugfs_vsmmus);
+}
+
+/**
+ * arm_smmu_debugfs_del_vsmmu() - Undo arm_smmu_debugfs_add_vsmmu()
+ * @vsmmu: the vSMMU, which the caller may free afterwards
+ *
+ * Context: may sleep.
+ */
+void arm_smmu_debugfs_del_vsmmu(struct arm_vsmmu *vsmmu)
+{
+	guard(mutex)(&arm_smmu_debugfs_lock);
+	list_del(&vsmmu->debugfs_elm);
 }
 
 /**
@@ -194,8 +266,7 @@ static void arm_smmu_debugfs_show_smmu(struct seq_file *m,
  * @m: where to, @m->private is the SMMU
  * @unused: unused
  *
- * Context: may sleep, and takes arm_smmu_asid_lock, for which every attach has to
- * wait meanwhile.
+ * Context: may sleep. Only who makes or frees a domain or a vSMMU has to wait.
  * Return: 0, -ENOMEM, or -EINTR if a signal came first.
  */
 VISIBLE_IF_KUNIT
@@ -208,11 +279,11 @@ int arm_smmu_debugfs_show(struct seq_file *m, void *unused)
 	if (!asids || !vmids)
 		goto out_free;
 
-	ret = mutex_lock_interruptible(&arm_smmu_asid_lock);
+	ret = mutex_lock_interruptible(&arm_smmu_debugfs_lock);
 	if (ret)
 		goto out_free;
 	arm_smmu_debugfs_show_smmu(m, m->private, asids, vmids);
-	mutex_unlock(&arm_smmu_asid_lock);
+	mutex_unlock(&arm_smmu_debugfs_lock);
 
 out_free:
 	bitmap_free(vmids);
@@ -262,7 +333,7 @@ void arm_smmu_debugfs_add_smmu(struct arm_smmu_device *smmu)
  *
  * Waits for who reads it. Who has it open gets -EIO from then on.
  *
- * Context: may sleep, and without arm_smmu_asid_lock.
+ * Context: may sleep.
  */
 void arm_smmu_debugfs_remove_smmu(struct arm_smmu_device *smmu)
 {

@@ -63,14 +63,16 @@
  * @num_invs: how many entries it has
  *
  * There is an entry for each stream that uses ATS, and there may be thousands:
- * this does not need contiguous pages.
+ * this does not need contiguous pages. The memory is accounted to the caller,
+ * who is the one that attaches a device.
  *
  * Context: may sleep.
  * Return: the array, all zero. NULL if there is no memory.
  */
 struct arm_smmu_invs *arm_smmu_invs_alloc(size_t num_invs)
 {
-	struct arm_smmu_invs *invs = kvzalloc_flex(*invs, inv, num_invs);
+	struct arm_smmu_invs *invs =
+		kvzalloc_flex(*invs, inv, num_invs, GFP_KERNEL_ACCOUNT);
 
 	if (!invs)
 		return NULL;

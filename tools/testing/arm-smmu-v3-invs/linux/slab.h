@@ -16,7 +16,7 @@
 #define __counted_by(member)
 #endif
 
-#define kvzalloc_flex(type, member, count)				\
+#define kvzalloc_flex(type, member, count, ...)				\
 	((typeof(type) *)fuzz_alloc(sizeof(type),			\
 				    sizeof(*(type).member), count))
 #define kvfree_rcu(ptr, member)						\

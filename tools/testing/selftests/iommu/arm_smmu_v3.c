@@ -1050,7 +1050,8 @@ static const char *read_debugfs(const struct smmu_test *t, char *text)
 	const char *reason = read_debugfs_file(t->test_device, text);
 
 	if (!reason)
-		VFIO_ASSERT_NULL(strstr(text, " lost\n"));
+		VFIO_ASSERT_TRUE(!strstr(text, " lost\n") &&
+				 !strstr(text, " dirty\n"));
 	return reason;
 }
 

@@ -1691,7 +1691,8 @@ static bool is_left(const char *line, const char *before)
 	const char *at = strstr(line, " domain ");
 	char domain[32];
 
-	if (strstr(line, " lost") || strstr(line, " trash"))
+	if (strstr(line, " lost") || strstr(line, " dirty") ||
+	    strstr(line, " trash"))
 		return true;
 	return at && sscanf(at, " domain %31s", domain) == 1 &&
 	       !strstr(before, domain);

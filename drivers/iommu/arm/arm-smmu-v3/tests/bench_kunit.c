@@ -1,0 +1,937 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Figures, by KUnit: what invalidation, attaching and SVA cost on fake SMMUs.
+ * Nothing here judges a figure. Each is one line in the log:
+ *
+ *	figure NAME UNIT MEDIAN MIN MAX SAMPLES
+ *
+ * The names and units are explained where they are measured. There are three kinds
+ * of cases, and each is skipped where it cannot be honest:
+ *
+ *  - bench_time_*: time, on fake SMMUs that take a stated time for a CMD_SYNC.
+ *    Needs two CPUs.
+ *  - bench_parallel_*: how often several CPUs do something, on a fake SMMU that
+ *    takes no time.
+ *  - bench_count_*: instructions, on fake SMMUs that take no time. Needs a
+ *    counter that counts them, which an emulator may have (QEMU: -icount
+ *    shift=0, and one CPU).
+ *
+ * This file is meant for older versions of the driver, too, so as to compare
+ * them. It does what iommufd and the SVA code of the core do: where a domain
+ * cannot be attached to a device, the device gets another one.
+ */
+#include <asm/arch_timer.h>
+#include <linux/completion.h>
+#include <linux/kprobes.h>
+#include <linux/kthread.h>
+#include <linux/mman.h>
+#include <linux/sort.h>
+#include <linux/uaccess.h>
+#include <uapi/linux/iommufd.h>
+
+#include "fake.h"
+
+#define BENCH_SHIFT		14
+#define BENCH_SAMPLES		9
+#define BENCH_SYNC_USECS	1000
+#define BENCH_IOVA		SZ_1G
+#define BENCH_SID		1
+#define BENCH_SID_BITS		13
+#define BENCH_SSID_BITS		4
+#define BENCH_MAX_SMMUS		16
+#define BENCH_MAX_DEVICES	4096
+#define BENCH_PARALLEL_MS	200
+
+struct bench_samples {
+	u64 val[BENCH_SAMPLES];
+	unsigned int num;
+};
+
+static int bench_compare(const void *a, const void *b)
+{
+	u64 x = *(const u64 *)a, y = *(const u64 *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+static void __printf(4, 5)
+bench_report(struct kunit *test, struct bench_samples *samples,
+	     const char *unit, const char *fmt, ...)
+{
+	u64 *val = samples->val;
+	va_list args;
+	char name[64];
+
+	va_start(args, fmt);
+	vsnprintf(name, sizeof(name), fmt, args);
+	va_end(args);
+
+	sort(val, samples->num, sizeof(*val), bench_compare, NULL);
+	kunit_info(test, "figure %s %s %llu %llu %llu %u", name, unit,
+		   val[samples->num / 2], val[0], val[samples->num - 1],
+		   samples->num);
+}
+
+static void bench_report_one(struct kunit *test, u64 val, const char *unit,
+			     const char *name, unsigned int num)
+{
+	struct bench_samples samples = { .val = { val }, .num = 1 };
+
+	bench_report(test, &samples, unit, "%s-%u", name, num);
+}
+
+/*
+ * Bench SMMUs live in the time of the host. While an SMMU takes no time, CMDQ_CONS
+ * is the same word as CMDQ_PROD. When it takes time, a task on every CPU consumes
+ * the commands of all SMMUs, since the driver occupies the CPU on which it waits.
+ */
+struct bench_smmu {
+	struct arm_smmu_fake *fake;
+	struct list_head timed;
+	unsigned int usecs;
+	u32 next;
+	u32 seen;
+	ktime_t sync_end;
+};
+
+static DEFINE_RAW_SPINLOCK(bench_lock);
+static LIST_HEAD(bench_timed);
+static struct bench_smmu *bench_smmus_of_test[BENCH_MAX_SMMUS];
+static unsigned int bench_num_smmus;
+
+static struct bench_smmu *bench_find(struct arm_smmu_fake *fake)
+{
+	unsigned int i = 0;
+
+	while (bench_smmus_of_test[i]->fake != fake)
+		i++;
+	return bench_smmus_of_test[i];
+}
+
+static u32 bench_index(struct bench_smmu *bs, u32 index)
+{
+	struct arm_smmu_ll_queue *llq = &bs->fake->smmu.cmdq.q.llq;
+
+	return Q_WRP(llq, index) | Q_IDX(llq, index);
+}
+
+static struct arm_smmu_fake *bench_create(struct kunit *test)
+{
+	struct arm_smmu_fake *fake = arm_smmu_fake_create(test, BENCH_SHIFT);
+	struct arm_smmu_queue *q = &fake->smmu.cmdq.q;
+	struct bench_smmu *bs;
+
+	if (!bench_num_smmus) {
+		kunit_deactivate_static_stub(test, arm_smmu_queue_poll_init);
+		kunit_deactivate_static_stub(test, arm_smmu_queue_poll);
+		kunit_deactivate_static_stub(test,
+					     arm_smmu_erratum_repeat_tlbi_cfgi);
+	}
+	bs = kunit_kzalloc(test, sizeof(*bs), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, bs);
+	bs->fake = fake;
+	INIT_LIST_HEAD(&bs->timed);
+	KUNIT_ASSERT_LT(test, bench_num_smmus, BENCH_MAX_SMMUS);
+	bench_smmus_of_test[bench_num_smmus++] = bs;
+	q->cons_reg = q->prod_reg;
+	fake->smmu.features |= ARM_SMMU_FEAT_RANGE_INV | ARM_SMMU_FEAT_SVA;
+	return fake;
+}
+
+/* Consume what there is, up to a CMD_SYNC that is not yet to complete */
+static void bench_consume(struct bench_smmu *bs)
+{
+	struct arm_smmu_queue *q = &bs->fake->smmu.cmdq.q;
+	u32 prod = bench_index(bs, readl(q->prod_reg));
+
+	while (bs->next != prod) {
+		u64 cmd = le64_to_cpu(Q_ENT(q, bs->next)[0]);
+		ktime_t now = ktime_get();
+
+		if (FIELD_GET(CMDQ_0_OP, cmd) == CMDQ_OP_CMD_SYNC) {
+			if (!bs->sync_end)
+				bs->sync_end = ktime_add_us(now, bs->usecs);
+			if (ktime_before(now, bs->sync_end))
+				return;
+			bs->sync_end = 0;
+		}
+		bs->next = bench_index(bs, bs->next + 1);
+		writel(bs->next, q->cons_reg);
+	}
+}
+
+static int bench_consumer(void *unused)
+{
+	struct bench_smmu *bs;
+
+	while (!kthread_should_stop()) {
+		scoped_guard(raw_spinlock_irqsave, &bench_lock)
+			list_for_each_entry(bs, &bench_timed, timed)
+				bench_consume(bs);
+		usleep_range(20, 50);
+	}
+	return 0;
+}
+
+static void bench_untime(void *data)
+{
+	struct bench_smmu *bs = data;
+
+	guard(raw_spinlock_irqsave)(&bench_lock);
+	list_del_init(&bs->timed);
+	bs->fake->smmu.cmdq.q.cons_reg = bs->fake->smmu.cmdq.q.prod_reg;
+}
+
+/* Let a CMD_SYNC take some time, by the clock of the host */
+static void bench_set_time(struct arm_smmu_fake *fake, unsigned int usecs)
+{
+	struct bench_smmu *bs = bench_find(fake);
+	struct kunit *test = fake->test;
+	unsigned int cpu;
+
+	bs->usecs = usecs;
+	if (list_empty(&bench_timed))
+		for_each_online_cpu(cpu)
+			wake_up_process(arm_smmu_fake_create_task(test,
+								  bench_consumer,
+								  NULL, cpu));
+	scoped_guard(raw_spinlock_irqsave, &bench_lock) {
+		bs->next = bench_index(bs, readl(fake->smmu.cmdq.q.prod_reg));
+		fake->queue.cons = bs->next;
+		fake->smmu.cmdq.q.cons_reg =
+			(u32 __force __iomem *)&fake->queue.cons;
+		list_add_tail(&bs->timed, &bench_timed);
+	}
+	KUNIT_ASSERT_EQ(test, 0,
+			kunit_add_action_or_reset(test, bench_untime, bs));
+}
+
+static void bench_drop_cmds(struct arm_smmu_fake *fake)
+{
+	struct bench_smmu *bs = bench_find(fake);
+
+	bs->seen = bench_index(bs, readl(fake->smmu.cmdq.q.prod_reg));
+}
+
+/* The number of commands that the driver has issued since the last call */
+static unsigned int bench_commands(struct arm_smmu_fake *fake,
+				   unsigned int *syncs)
+{
+	struct arm_smmu_queue *q = &fake->smmu.cmdq.q;
+	struct bench_smmu *bs = bench_find(fake);
+	u32 prod = bench_index(bs, readl(q->prod_reg));
+	unsigned int num = 0;
+
+	for (; bs->seen != prod; bs->seen = bench_index(bs, bs->seen + 1)) {
+		num++;
+		if ((le64_to_cpu(Q_ENT(q, bs->seen)[0]) & CMDQ_0_OP) ==
+		    CMDQ_OP_CMD_SYNC)
+			(*syncs)++;
+	}
+	return num;
+}
+
+static int bench_init(struct kunit *test)
+{
+	bench_num_smmus = 0;
+	/* KUnit looks for static stubs in each poll, which is not to be measured */
+	current->kunit_test = NULL;
+	return 0;
+}
+
+static struct arm_smmu_fake_master *bench_add_dev(struct arm_smmu_fake *fake,
+						  u32 sid, bool ats)
+{
+	if (ats)
+		return arm_smmu_fake_add_pci_master(fake, &sid, 1, 0);
+	return arm_smmu_fake_add_master(fake, sid, BENCH_SSID_BITS);
+}
+
+struct bench_range {
+	const char *name;
+	size_t size;
+};
+
+/* What a strict unmap asks for, or with no size everything */
+static void bench_inval(struct iommu_domain *domain, size_t size)
+{
+	struct iommu_iotlb_gather gather;
+
+	if (!size) {
+		domain->ops->flush_iotlb_all(domain);
+		return;
+	}
+	iommu_iotlb_gather_init(&gather);
+	gather.start = BENCH_IOVA;
+	gather.end = BENCH_IOVA + size - 1;
+	gather.pgsize = SZ_4K;
+	domain->ops->iotlb_sync(domain, &gather);
+}
+
+/*
+ * Time
+ */
+
+static void bench_need_cpus(struct kunit *test)
+{
+	if (num_online_cpus() < 2)
+		kunit_skip(test, "needs two CPUs");
+}
+
+/* One domain for a device behind each SMMU, or as many as that takes */
+static unsigned int bench_attach_all(struct kunit *test,
+				     struct arm_smmu_fake_master **fms,
+				     struct iommu_domain **domains,
+				     unsigned int num)
+{
+	unsigned int num_domains = 0, i, j;
+	int ret;
+
+	for (i = 0; i < num; i++) {
+		ret = -EINVAL;
+		for (j = 0; j < num_domains && ret == -EINVAL; j++)
+			ret = arm_smmu_fake_attach(fms[i], domains[j]);
+		if (ret == -EINVAL) {
+			domains[j] = arm_smmu_fake_alloc_domain(fms[i], 0);
+			num_domains++;
+			ret = arm_smmu_fake_attach(fms[i], domains[j]);
+		}
+		KUNIT_ASSERT_EQ(test, ret, 0);
+	}
+	return num_domains;
+}
+
+/*
+ * inval-K: microseconds of one invalidation of 4 KiB for devices behind K SMMUs,
+ * of which each takes BENCH_SYNC_USECS for a CMD_SYNC. The driver sees that up
+ * to twice as long: it doubles the time from one look at CMDQ_CONS to the next.
+ * inval-cmds-K, inval-syncs-K: commands, and CMD_SYNCs of them, on all SMMUs.
+ */
+static void bench_time_inval(struct kunit *test)
+{
+	unsigned int num = *(const unsigned int *)test->param_value;
+	struct arm_smmu_fake_master *fms[BENCH_MAX_SMMUS];
+	struct iommu_domain *domains[BENCH_MAX_SMMUS];
+	struct bench_samples usecs = {};
+	unsigned int num_domains, cmds = 0, syncs = 0, i;
+	ktime_t start;
+
+	bench_need_cpus(test);
+	for (i = 0; i < num; i++)
+		fms[i] = bench_add_dev(bench_create(test), BENCH_SID, false);
+	num_domains = bench_attach_all(test, fms, domains, num);
+	for (i = 0; i < num; i++) {
+		bench_set_time(fms[i]->fake, BENCH_SYNC_USECS);
+		bench_drop_cmds(fms[i]->fake);
+	}
+
+	for (; usecs.num < BENCH_SAMPLES; usecs.num++) {
+		start = ktime_get();
+		for (i = 0; i < num_domains; i++)
+			bench_inval(domains[i], SZ_4K);
+		usecs.val[usecs.num] = ktime_us_delta(ktime_get(), start);
+	}
+
+	for (i = 0; i < num; i++)
+		cmds += bench_commands(fms[i]->fake, &syncs);
+	bench_report(test, &usecs, "us", "inval-%u", num);
+	bench_report_one(test, cmds / BENCH_SAMPLES, "commands", "inval-cmds",
+			 num);
+	bench_report_one(test, syncs / BENCH_SAMPLES, "syncs", "inval-syncs",
+			 num);
+}
+
+static const unsigned int bench_smmus[] = { 1, 2, 4, 8, BENCH_MAX_SMMUS };
+
+static void bench_smmus_desc(const unsigned int *num, char *desc)
+{
+	snprintf(desc, KUNIT_PARAM_DESC_SIZE, "%u SMMUs", *num);
+}
+
+KUNIT_ARRAY_PARAM(bench_smmus, bench_smmus, bench_smmus_desc);
+
+KUNIT_DEFINE_ACTION_WRAPPER(unbind_wrapper, iommu_sva_unbind_device,
+			    struct iommu_sva *);
+KUNIT_DEFINE_ACTION_WRAPPER(unregister_kprobe_wrapper, unregister_kprobe,
+			    struct kprobe *);
+
+static atomic_t bench_notified;
+
+static int bench_notifier_hook(struct kprobe *p, struct pt_regs *regs)
+{
+	atomic_inc(&bench_notified);
+	return 0;
+}
+
+static struct kprobe bench_notifier = {
+	.pre_handler = bench_notifier_hook,
+};
+
+/* Unmap one page of three, so that no table goes with it */
+static u64 bench_munmap(struct kunit *test)
+{
+	unsigned long uaddr;
+	ktime_t start;
+
+	uaddr = vm_mmap(NULL, 0, 3 * PAGE_SIZE, PROT_READ | PROT_WRITE,
+			MAP_ANONYMOUS | MAP_PRIVATE, 0);
+	KUNIT_ASSERT_FALSE(test, IS_ERR_VALUE(uaddr));
+	KUNIT_ASSERT_EQ(test, 0,
+			clear_user((void __user *)uaddr, 3 * PAGE_SIZE));
+	start = ktime_get();
+	KUNIT_ASSERT_EQ(test, 0, vm_munmap(uaddr + PAGE_SIZE, PAGE_SIZE));
+	return ktime_us_delta(ktime_get(), start);
+}
+
+/*
+ * A process that is bound to devices behind K SMMUs unmaps a page.
+ * sva-notifier-K: how many notifiers of the driver are called.
+ * sva-munmap-K: microseconds of the munmap().
+ * sva-cmds-K, sva-syncs-K: commands, and CMD_SYNCs of them, on all SMMUs.
+ */
+static void bench_time_sva(struct kunit *test)
+{
+	unsigned int num = *(const unsigned int *)test->param_value;
+	struct arm_smmu_fake_master *fms[BENCH_MAX_SMMUS];
+	unsigned int cmds = 0, syncs = 0, i;
+	struct bench_samples usecs = {};
+	struct iommu_sva *handle;
+
+	bench_need_cpus(test);
+	KUNIT_ASSERT_EQ(test, 0, kunit_attach_mm());
+	for (i = 0; i < num; i++) {
+		fms[i] = bench_add_dev(bench_create(test), BENCH_SID, false);
+		handle = iommu_sva_bind_device(fms[i]->dev, current->mm);
+		KUNIT_ASSERT_NOT_ERR_OR_NULL(test, handle);
+		KUNIT_ASSERT_EQ(test, 0,
+				kunit_add_action_or_reset(test, unbind_wrapper,
+							  handle));
+	}
+	bench_munmap(test);
+
+	bench_notifier.addr = NULL;
+	bench_notifier.flags = 0;
+	bench_notifier.symbol_name =
+		"arm_smmu_mm_arch_invalidate_secondary_tlbs";
+	if (register_kprobe(&bench_notifier))
+		kunit_skip(test, "needs CONFIG_KPROBES");
+	KUNIT_ASSERT_EQ(test, 0,
+			kunit_add_action_or_reset(test,
+						  unregister_kprobe_wrapper,
+						  &bench_notifier));
+	for (i = 0; i < num; i++)
+		bench_drop_cmds(fms[i]->fake);
+	atomic_set(&bench_notified, 0);
+	bench_munmap(test);
+	bench_report_one(test, atomic_read(&bench_notified), "calls",
+			 "sva-notifier", num);
+	kunit_release_action(test, unregister_kprobe_wrapper, &bench_notifier);
+	for (i = 0; i < num; i++)
+		cmds += bench_commands(fms[i]->fake, &syncs);
+	bench_report_one(test, cmds, "commands", "sva-cmds", num);
+	bench_report_one(test, syncs, "syncs", "sva-syncs", num);
+
+	for (i = 0; i < num; i++)
+		bench_set_time(fms[i]->fake, BENCH_SYNC_USECS);
+	for (; usecs.num < BENCH_SAMPLES; usecs.num++)
+		usecs.val[usecs.num] = bench_munmap(test);
+	bench_report(test, &usecs, "us", "sva-munmap-%u", num);
+}
+
+struct bench_worker {
+	struct iommu_domain *domain;
+	struct completion exited;
+	atomic_t *waited_for;
+	unsigned int passes;
+};
+
+static int bench_worker_run(void *data)
+{
+	struct bench_worker *worker = data;
+	ktime_t end;
+
+	/* All begin at once */
+	atomic_dec(worker->waited_for);
+	while (atomic_read(worker->waited_for))
+		cpu_relax();
+	end = ktime_add_ms(ktime_get(), BENCH_PARALLEL_MS);
+	while (ktime_before(ktime_get(), end)) {
+		bench_inval(worker->domain, SZ_4K);
+		worker->passes++;
+	}
+	kthread_complete_and_exit(&worker->exited, 0);
+}
+
+static void bench_parallel(struct kunit *test, struct iommu_domain *domain,
+			   const char *name, unsigned int num)
+{
+	struct bench_samples passes = {};
+	struct bench_worker *workers;
+	unsigned int cpu, i, total;
+	struct task_struct *task;
+	atomic_t *waited_for;
+
+	workers = kunit_kcalloc(test, num, sizeof(*workers), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, workers);
+	waited_for = kunit_kzalloc(test, sizeof(*waited_for), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, waited_for);
+
+	for (; passes.num < BENCH_SAMPLES; passes.num++) {
+		atomic_set(waited_for, num);
+		i = 0;
+		for_each_online_cpu(cpu) {
+			if (i == num)
+				break;
+			workers[i].domain = domain;
+			workers[i].waited_for = waited_for;
+			workers[i].passes = 0;
+			init_completion(&workers[i].exited);
+			task = kthread_create(bench_worker_run, &workers[i],
+					      "bench/%u", cpu);
+			KUNIT_ASSERT_NOT_ERR_OR_NULL(test, task);
+			kthread_bind(task, cpu);
+			wake_up_process(task);
+			i++;
+		}
+		for (i = 0, total = 0; i < num; i++) {
+			wait_for_completion(&workers[i].exited);
+			total += workers[i].passes;
+		}
+		passes.val[passes.num] = total * 1000ULL / BENCH_PARALLEL_MS;
+	}
+	bench_report(test, &passes, "passes/s", "%s-%u", name, num);
+}
+
+/*
+ * parallel-P, parallel-ats-P: how many times a second P CPUs invalidate 4 KiB of
+ * one domain on one SMMU that takes no time; with ATS of one device, too.
+ */
+static void bench_parallel_cpus(struct kunit *test)
+{
+	struct arm_smmu_fake_master *fm;
+	struct iommu_domain *domain;
+	unsigned int ats, num;
+
+	bench_need_cpus(test);
+	for (ats = 0; ats < 2; ats++) {
+		fm = bench_add_dev(bench_create(test), BENCH_SID, ats);
+		domain = arm_smmu_fake_alloc_domain(fm, 0);
+		KUNIT_ASSERT_EQ(test, 0, arm_smmu_fake_attach(fm, domain));
+		for (num = 1; num <= num_online_cpus(); num *= 2)
+			bench_parallel(test, domain,
+				       ats ? "parallel-ats" : "parallel", num);
+	}
+}
+
+/*
+ * detach-time-1, detach-ats-time-1: microseconds to detach the only device of a
+ * domain, without ATS and with it. The second may have to wait for whoever could
+ * still send it an ATC_INV.
+ */
+static void bench_time_detach(struct kunit *test)
+{
+	struct arm_smmu_fake_master *fm;
+	struct iommu_domain *domain;
+	unsigned int ats;
+	ktime_t start;
+
+	bench_need_cpus(test);
+	for (ats = 0; ats < 2; ats++) {
+		struct bench_samples usecs = {};
+
+		fm = bench_add_dev(bench_create(test), BENCH_SID, ats);
+		domain = arm_smmu_fake_alloc_domain(fm, 0);
+		for (; usecs.num < BENCH_SAMPLES; usecs.num++) {
+			KUNIT_ASSERT_EQ(test, 0,
+					arm_smmu_fake_attach(fm, domain));
+			start = ktime_get();
+			KUNIT_ASSERT_EQ(test, 0,
+					arm_smmu_fake_attach(fm, arm_smmu_fake_blocked(fm)));
+			usecs.val[usecs.num] =
+				ktime_us_delta(ktime_get(), start);
+		}
+		bench_report(test, &usecs, "us",
+			     ats ? "detach-ats-time-1" : "detach-time-1");
+	}
+}
+
+/*
+ * Instructions
+ */
+
+/* Two instructions a turn */
+static noinline void bench_loop(unsigned long turns)
+{
+	asm volatile("1:	subs	%0, %0, #1\n"
+		     "	b.ne	1b\n"
+		     : "+r" (turns) : : "cc");
+}
+
+static u64 bench_count_loop(unsigned long turns)
+{
+	unsigned long flags;
+	u64 start, end;
+
+	local_irq_save(flags);
+	start = __arch_counter_get_cntvct();
+	bench_loop(turns);
+	end = __arch_counter_get_cntvct();
+	local_irq_restore(flags);
+	return end - start;
+}
+
+/*
+ * The counter counts instructions if it is exact for loops of known lengths.
+ * Return: what it counts for nothing.
+ */
+static u64 bench_need_counter(struct kunit *test)
+{
+	static const unsigned long turns[] = { 10, 1000, 12345, 1000000 };
+	u64 nothing = bench_count_loop(1) - 2;
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(turns); i++)
+		if (bench_count_loop(turns[i]) != nothing + 2 * turns[i])
+			kunit_skip(test,
+				   "needs a counter that counts instructions");
+	return nothing;
+}
+
+/* A linear stream table with room for the streams of thousands of devices */
+static void bench_widen(struct kunit *test, struct arm_smmu_fake *fake)
+{
+	struct arm_smmu_device *smmu = &fake->smmu;
+	unsigned int num = 1 << BENCH_SID_BITS;
+	struct arm_smmu_ste *table;
+	unsigned int i;
+
+	table = kunit_kcalloc(test, num, sizeof(*table), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, table);
+	for (i = 0; i < num; i++)
+		arm_smmu_make_abort_ste(&table[i]);
+	smmu->strtab_cfg.linear.table = table;
+	smmu->strtab_cfg.linear.num_ents = num;
+	smmu->sid_bits = BENCH_SID_BITS;
+}
+
+/* The driver believes that the next @num commands are done with already */
+static void bench_be_ahead(struct arm_smmu_fake *fake, unsigned int num)
+{
+	struct arm_smmu_ll_queue *llq = &fake->smmu.cmdq.q.llq;
+	u32 cons = llq->prod + num;
+
+	WRITE_ONCE(llq->cons, Q_WRP(llq, cons) | Q_IDX(llq, cons));
+}
+
+/*
+ * inval-insn-1-*: instructions of one invalidation outside the polling loop,
+ * with interrupts off. The driver looks at the CMDQ_CONS it remembers before it
+ * begins to poll; the test makes that say that all is done, so that no turn of
+ * the loop is run.
+ * inval-insn-1-*-poll: the same with what is needed to see in CMDQ_CONS, at the
+ * first look, that all is done.
+ */
+static void bench_count_domain(struct kunit *test, struct arm_smmu_fake *fake,
+			       struct iommu_domain *domain, const char *name)
+{
+	static const struct bench_range ranges[] = {
+		{ "4k", SZ_4K },
+		{ "2m", SZ_2M },
+		{ "all", 0 },
+	};
+	u64 nothing = bench_need_counter(test);
+	unsigned int cmds, syncs, ahead, i;
+	unsigned long flags;
+	u64 start, end;
+
+	for (i = 0; i < ARRAY_SIZE(ranges); i++) {
+		bench_drop_cmds(fake);
+		bench_inval(domain, ranges[i].size);
+		syncs = 0;
+		cmds = bench_commands(fake, &syncs);
+		KUNIT_ASSERT_NE(test, cmds, 0);
+
+		for (ahead = 0; ahead < 2; ahead++) {
+			struct bench_samples insns = {};
+
+			for (; insns.num < BENCH_SAMPLES; insns.num++) {
+				local_irq_save(flags);
+				if (ahead)
+					bench_be_ahead(fake, cmds);
+				start = __arch_counter_get_cntvct();
+				bench_inval(domain, ranges[i].size);
+				end = __arch_counter_get_cntvct();
+				local_irq_restore(flags);
+				insns.val[insns.num] = end - start - nothing;
+			}
+			bench_report(test, &insns, "insns",
+				     "inval-insn-1-%s-%s%s", name,
+				     ranges[i].name, ahead ? "" : "-poll");
+		}
+		bench_report(test, &(struct bench_samples){ { cmds }, 1 },
+			     "commands", "inval-cmds-1-%s-%s", name,
+			     ranges[i].name);
+		bench_report(test, &(struct bench_samples){ { syncs }, 1 },
+			     "syncs", "inval-syncs-1-%s-%s", name,
+			     ranges[i].name);
+		bench_drop_cmds(fake);
+	}
+}
+
+static void bench_count_stage(struct kunit *test, const char *name,
+			      u32 features, u32 flags, bool ats)
+{
+	struct arm_smmu_fake *fake;
+	struct arm_smmu_fake_master *fm;
+	struct iommu_domain *domain;
+
+	bench_need_counter(test);
+	fake = bench_create(test);
+	fake->smmu.features &= ~features;
+	fm = bench_add_dev(fake, BENCH_SID, ats);
+	domain = arm_smmu_fake_alloc_domain(fm, flags);
+	KUNIT_ASSERT_EQ(test, 0, arm_smmu_fake_attach(fm, domain));
+	bench_count_domain(test, fake, domain, name);
+}
+
+static void bench_count_s1(struct kunit *test)
+{
+	bench_count_stage(test, "s1", 0, 0, false);
+}
+
+static void bench_count_s1_ats(struct kunit *test)
+{
+	bench_count_stage(test, "s1-ats", 0, 0, true);
+}
+
+/* The only stage that the SMMU has */
+static void bench_count_s2_only(struct kunit *test)
+{
+	bench_count_stage(test, "s2-only", ARM_SMMU_FEAT_TRANS_S1 |
+			  ARM_SMMU_FEAT_NESTING | ARM_SMMU_FEAT_SVA, 0, false);
+}
+
+/* For a guest, but without one */
+static void bench_count_s2(struct kunit *test)
+{
+	bench_count_stage(test, "s2", 0, IOMMU_HWPT_ALLOC_NEST_PARENT,
+			  false);
+}
+
+static void bench_count_s2_ats(struct kunit *test)
+{
+	bench_count_stage(test, "s2-ats", 0, IOMMU_HWPT_ALLOC_NEST_PARENT,
+			  true);
+}
+
+static void bench_destroy_vsmmu(void *data)
+{
+	struct arm_vsmmu *vsmmu = data;
+
+	if (vsmmu->core.ops->destroy)
+		vsmmu->core.ops->destroy(&vsmmu->core);
+	xa_destroy(&vsmmu->core.vdevs);
+}
+
+/* A parent domain whose only device is that of a guest, stage 1 bypassed */
+static void bench_count_guest(struct kunit *test, const char *name, bool ats)
+{
+	struct iommu_hwpt_arm_smmuv3 arg = {
+		.ste[0] = cpu_to_le64(STRTAB_STE_0_V |
+				      FIELD_PREP(STRTAB_STE_0_CFG,
+						 STRTAB_STE_0_CFG_BYPASS)),
+		.ste[1] = cpu_to_le64(FIELD_PREP(STRTAB_STE_1_EATS,
+						 STRTAB_STE_1_EATS_TRANS)),
+	};
+	struct iommu_user_data data = {
+		.type = IOMMU_HWPT_DATA_ARM_SMMUV3,
+		.len = sizeof(arg),
+	};
+	struct iommu_domain *parent, *nested;
+	struct arm_smmu_fake_master *fm;
+	struct arm_smmu_fake *fake;
+	struct arm_vsmmu *vsmmu;
+	unsigned long uaddr;
+
+	bench_need_counter(test);
+	fake = bench_create(test);
+	fm = bench_add_dev(fake, BENCH_SID, ats);
+	parent = arm_smmu_fake_alloc_domain(fm, IOMMU_HWPT_ALLOC_NEST_PARENT);
+
+	vsmmu = kunit_kzalloc(test, sizeof(*vsmmu), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, vsmmu);
+	xa_init(&vsmmu->core.vdevs);
+	vsmmu->core.type = IOMMU_VIOMMU_TYPE_ARM_SMMUV3;
+	vsmmu->core.iommu_dev = &fake->smmu.iommu;
+	KUNIT_ASSERT_EQ(test, 0,
+			fake->smmu.iommu.ops->viommu_init(&vsmmu->core, parent, NULL));
+	KUNIT_ASSERT_EQ(test, 0,
+			kunit_add_action_or_reset(test, bench_destroy_vsmmu,
+						  vsmmu));
+
+	uaddr = kunit_vm_mmap(test, NULL, 0, PAGE_SIZE, PROT_READ | PROT_WRITE,
+			      MAP_ANONYMOUS | MAP_PRIVATE, 0);
+	KUNIT_ASSERT_FALSE(test, !uaddr || IS_ERR_VALUE(uaddr));
+	data.uptr = (void __user *)uaddr;
+	KUNIT_ASSERT_EQ(test, 0, copy_to_user(data.uptr, &arg, sizeof(arg)));
+	nested = vsmmu->core.ops->alloc_domain_nested(&vsmmu->core, 0, &data);
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, nested);
+	arm_smmu_fake_own_domain(fm, nested);
+
+	KUNIT_ASSERT_EQ(test, 0, arm_smmu_fake_attach(fm, nested));
+	bench_count_domain(test, fake, parent, name);
+}
+
+static void bench_count_nested(struct kunit *test)
+{
+	bench_count_guest(test, "nested", false);
+}
+
+static void bench_count_nested_ats(struct kunit *test)
+{
+	bench_count_guest(test, "nested-ats", true);
+}
+
+struct bench_attach {
+	struct iommu_domain *domain;
+	struct iommu_domain *old;
+	u64 insns;
+	int ret;
+};
+
+static int bench_attach_locked(struct device *dev, void *data)
+{
+	struct bench_attach *ba = data;
+	u64 start = __arch_counter_get_cntvct();
+
+	ba->ret = ba->domain->ops->attach_dev(ba->domain, dev, ba->old);
+	ba->insns = __arch_counter_get_cntvct() - start;
+	return ba->ret;
+}
+
+/* The driver's part of it alone: the core's is the same whatever the driver */
+static u64 bench_attach(struct kunit *test, struct arm_smmu_fake_master *fm,
+			struct iommu_domain *domain, struct iommu_domain *old)
+{
+	struct bench_attach ba = { .domain = domain, .old = old };
+
+	KUNIT_ASSERT_EQ(test, 0,
+			iommu_group_for_each_dev(fm->group, &ba,
+						 bench_attach_locked));
+	return ba.insns;
+}
+
+/*
+ * attach-1: instructions to attach a device to a domain of its own and to detach
+ * it again, without ATS.
+ */
+static void bench_count_attach(struct kunit *test)
+{
+	u64 nothing = bench_need_counter(test);
+	struct bench_samples insns = {};
+	struct arm_smmu_fake_master *fm;
+	struct iommu_domain *blocked, *domain;
+	u64 attach, detach;
+
+	fm = bench_add_dev(bench_create(test), BENCH_SID, false);
+	blocked = arm_smmu_fake_blocked(fm);
+	domain = arm_smmu_fake_alloc_domain(fm, 0);
+	for (; insns.num < BENCH_SAMPLES; insns.num++) {
+		attach = bench_attach(test, fm, domain, blocked);
+		detach = bench_attach(test, fm, blocked, domain);
+		insns.val[insns.num] = attach + detach - 2 * nothing;
+	}
+	bench_report(test, &insns, "insns", "attach-1");
+}
+
+static const unsigned int bench_devices[] = {
+	1, 4, 16, 64, 256, 1024, BENCH_MAX_DEVICES
+};
+
+static void bench_devices_desc(const unsigned int *num, char *desc)
+{
+	snprintf(desc, KUNIT_PARAM_DESC_SIZE, "%u devices", *num);
+}
+
+KUNIT_ARRAY_PARAM(bench_devices, bench_devices, bench_devices_desc);
+
+/*
+ * attach-nth-N: instructions to attach the Nth device with ATS to a domain, and
+ * detach-nth-N to detach it, other tasks that it waits for included.
+ * attach-bytes-N: how large the array is then.
+ *
+ * The N - 1 others are one device with as many streams, which is as many entries
+ * and all that the array knows of a device. Thousands of devices would take
+ * minutes to add and remove.
+ */
+static void bench_count_attach_nth(struct kunit *test)
+{
+	unsigned int num = *(const unsigned int *)test->param_value;
+	struct bench_samples attach = {}, detach = {};
+	u64 nothing = bench_need_counter(test);
+	struct arm_smmu_fake_master *fm, *others;
+	struct iommu_domain *blocked, *domain;
+	struct arm_smmu_fake *fake;
+	struct arm_smmu_invs *invs;
+	size_t bytes = 0;
+	unsigned int i;
+	u32 *sids;
+
+	fake = bench_create(test);
+	bench_widen(test, fake);
+	sids = kunit_kcalloc(test, num, sizeof(*sids), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, sids);
+	for (i = 0; i < num; i++)
+		sids[i] = BENCH_SID + i;
+
+	/* In the middle of the others */
+	swap(sids[num / 2], sids[num - 1]);
+	fm = arm_smmu_fake_add_pci_master(fake, &sids[num - 1], 1, 0);
+	blocked = arm_smmu_fake_blocked(fm);
+	domain = arm_smmu_fake_alloc_domain(fm, 0);
+	if (num > 1) {
+		others = arm_smmu_fake_add_pci_master(fake, sids, num - 1, 0);
+		KUNIT_ASSERT_EQ(test, 0, arm_smmu_fake_attach(others, domain));
+	}
+
+	for (i = 0; i < BENCH_SAMPLES; i++) {
+		attach.val[attach.num++] =
+			bench_attach(test, fm, domain, blocked) - nothing;
+		invs = arm_smmu_fake_invs(domain);
+		KUNIT_ASSERT_EQ(test, invs->num_invs, num + 1);
+		bytes = struct_size(invs, inv, invs->max_invs);
+		detach.val[detach.num++] =
+			bench_attach(test, fm, blocked, domain) - nothing;
+	}
+	bench_report(test, &attach, "insns", "attach-nth-%u", num);
+	bench_report(test, &detach, "insns", "detach-nth-%u", num);
+	bench_report_one(test, bytes, "bytes", "attach-bytes", num);
+}
+
+static struct kunit_case arm_smmu_v3_bench_test_cases[] = {
+	KUNIT_CASE_PARAM_ATTR(bench_time_inval, bench_smmus_gen_params,
+			      { .speed = KUNIT_SPEED_SLOW }),
+	KUNIT_CASE_PARAM_ATTR(bench_time_sva, bench_smmus_gen_params,
+			      { .speed = KUNIT_SPEED_SLOW }),
+	KUNIT_CASE_SLOW(bench_parallel_cpus),
+	KUNIT_CASE_SLOW(bench_time_detach),
+	KUNIT_CASE(bench_count_s1),
+	KUNIT_CASE(bench_count_s1_ats),
+	KUNIT_CASE(bench_count_s2_only),
+	KUNIT_CASE(bench_count_s2),
+	KUNIT_CASE(bench_count_s2_ats),
+	KUNIT_CASE(bench_count_nested),
+	KUNIT_CASE(bench_count_nested_ats),
+	KUNIT_CASE(bench_count_attach),
+	KUNIT_CASE_PARAM_ATTR(bench_count_attach_nth, bench_devices_gen_params,
+			      { .speed = KUNIT_SPEED_SLOW }),
+	{}
+};
+
+static struct kunit_suite arm_smmu_v3_bench_test_suite = {
+	.name = "arm-smmu-v3-bench",
+	.init = bench_init,
+	.test_cases = arm_smmu_v3_bench_test_cases,
+};
+
+kunit_test_suites(&arm_smmu_v3_bench_test_suite);

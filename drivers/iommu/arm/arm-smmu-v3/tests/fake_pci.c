@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * A PCI device with ATS and PASID for the fake SMMU: a function whose config
+ * space is ordinary memory, alone on a root bus that nobody else knows of. What
+ * the PCI core reads and writes for ATS and PASID is there, and no more. It is
+ * no bus to be scanned: that would want a host bridge in the ACPI tables.
+ */
+#include <kunit/test.h>
+#include <linux/bitfield.h>
+#include <linux/pci.h>
+
+#include "fake.h"
+
+#define FAKE_PCIE_CAP	0x40
+#define FAKE_ATS_CAP	0x100
+#define FAKE_PASID_CAP	0x110
+
+struct arm_smmu_fake_pci {
+	struct pci_bus bus;
+	u8 config[PCI_CFG_SPACE_EXP_SIZE];
+};
+
+static int arm_smmu_fake_pci_read(struct pci_bus *bus, unsigned int devfn,
+				  int where, int size, u32 *val)
+{
+	struct arm_smmu_fake_pci *fp =
+		container_of(bus, struct arm_smmu_fake_pci, bus);
+
+	*val = 0;
+	while (size--)
+		*val = *val << 8 | fp->config[where + size];
+	return PCIBIOS_SUCCESSFUL;
+}
+
+static int arm_smmu_fake_pci_write(struct pci_bus *bus, unsigned int devfn,
+				   int where, int size, u32 val)
+{
+	struct arm_smmu_fake_pci *fp =
+		container_of(bus, struct arm_smmu_fake_pci, bus);
+
+	for (; size--; val >>= 8)
+		fp->config[where++] = val;
+	return PCIBIOS_SUCCESSFUL;
+}
+
+static struct pci_ops arm_smmu_fake_pci_ops = {
+	.read = arm_smmu_fake_pci_read,
+	.write = arm_smmu_fake_pci_write,
+};
+
+static void arm_smmu_fake_pci_release(struct device *dev)
+{
+	struct pci_dev *pdev = to_pci_dev(dev);
+	struct arm_smmu_fake_pci *fp =
+		container_of(pdev->bus, struct arm_smmu_fake_pci, bus);
+
+	pci_free_host_bridge(to_pci_host_bridge(fp->bus.bridge));
+	kfree(fp);
+	kfree(pdev);
+}
+
+/**
+ * arm_smmu_fake_pci_alloc() - Make a PCI device with ATS and PASID
+ * @fake: the fake SMMU, to which the device is a child
+ * @sid: a stream ID of the device, for its name
+ * @ssid_bits: how many bits of PASID it has; 0 if it has no PASID capability
+ *
+ * Return: the device, for the caller to add. Never NULL or an error, the test
+ * is aborted instead.
+ */
+struct device *arm_smmu_fake_pci_alloc(struct arm_smmu_fake *fake, u32 sid,
+				       unsigned int ssid_bits)
+{
+	struct kunit *test = fake->test;
+	struct pci_host_bridge *bridge;
+	struct arm_smmu_fake_pci *fp;
+	struct pci_dev *pdev;
+
+	bridge = pci_alloc_host_bridge(0);
+	KUNIT_ASSERT_NOT_NULL(test, bridge);
+	fp = kzalloc_obj(*fp);
+	KUNIT_ASSERT_NOT_NULL(test, fp);
+	pdev = pci_alloc_dev(NULL);
+	KUNIT_ASSERT_NOT_NULL(test, pdev);
+
+	fp->bus.ops = &arm_smmu_fake_pci_ops;
+	fp->bus.bridge = &bridge->dev;
+	INIT_LIST_HEAD(&fp->bus.devices);
+
+	pdev->bus = &fp->bus;
+	pdev->cfg_size = PCI_CFG_SPACE_EXP_SIZE;
+	/* One function, integrated into the root complex, needs no ACS */
+	pdev->pcie_cap = FAKE_PCIE_CAP;
+	pdev->pcie_flags_reg = FIELD_PREP(PCI_EXP_FLAGS_TYPE,
+					  PCI_EXP_TYPE_RC_END);
+	device_initialize(&pdev->dev);
+	pdev->dev.bus = &pci_bus_type;
+	pdev->dev.parent = fake->smmu.dev;
+	pdev->dev.release = arm_smmu_fake_pci_release;
+	pdev->dev.dma_mask = &pdev->dma_mask;
+	pdev->dev.dma_parms = &pdev->dma_parms;
+	dev_set_name(&pdev->dev, "%s-pci%u", dev_name(fake->smmu.dev), sid);
+
+	pdev->ats_cap = FAKE_ATS_CAP;
+	pci_write_config_dword(pdev, FAKE_ATS_CAP,
+			       PCI_EXT_CAP_ID_ATS | 1 << 16);
+	if (ssid_bits) {
+		pdev->pasid_cap = FAKE_PASID_CAP;
+		pdev->eetlp_prefix_max = 1;
+		pci_write_config_dword(pdev, FAKE_ATS_CAP,
+				       PCI_EXT_CAP_ID_ATS | 1 << 16 |
+				       FAKE_PASID_CAP << 20);
+		pci_write_config_dword(pdev, FAKE_PASID_CAP,
+				       PCI_EXT_CAP_ID_PASID | 1 << 16);
+		pci_write_config_word(pdev, FAKE_PASID_CAP + PCI_PASID_CAP,
+				      FIELD_PREP(PCI_PASID_CAP_WIDTH,
+						 ssid_bits));
+	}
+	return &pdev->dev;
+}
+
+/**
+ * arm_smmu_fake_ats_ctrl() - Read the ATS control register of a device
+ * @fm: the device, one of arm_smmu_fake_add_pci_master()
+ *
+ * Return: the register, PCI_ATS_CTRL_*.
+ */
+u16 arm_smmu_fake_ats_ctrl(struct arm_smmu_fake_master *fm)
+{
+	u16 ctrl;
+
+	pci_read_config_word(to_pci_dev(fm->dev), FAKE_ATS_CAP + PCI_ATS_CTRL,
+			     &ctrl);
+	return ctrl;
+}
