@@ -21,7 +21,9 @@
  * cannot be attached to a device, the device gets another one.
  */
 #include <asm/arch_timer.h>
+#include <kunit/static_stub.h>
 #include <linux/completion.h>
+#include <linux/delay.h>
 #include <linux/kprobes.h>
 #include <linux/kthread.h>
 #include <linux/mman.h>

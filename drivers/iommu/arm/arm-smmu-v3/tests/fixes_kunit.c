@@ -212,14 +212,14 @@ static void fixes_test_add(struct kunit *test, struct fixes_test_cover *cover,
 	} else if (FIELD_GET(CMDQ_TLBI_1_TG, cmd->data[1])) {
 		unsigned int num = FIELD_GET(CMDQ_TLBI_0_NUM, cmd->data[0]);
 		unsigned int scale = FIELD_GET(CMDQ_TLBI_0_SCALE, cmd->data[0]);
+		unsigned int bits = FIELD_GET(CMDQ_TLBI_1_TG, cmd->data[1]) * 2 + 10;
+		unsigned int level = 3 - (ilog2(granule) - tg) / (tg - 3);
 
 		size = (num + 1ULL) << (scale + tg);
-		KUNIT_EXPECT_EQ(test, tg,
-				10 + 2 * FIELD_GET(CMDQ_TLBI_1_TG, cmd->data[1]));
+		KUNIT_EXPECT_EQ(test, tg, bits);
 		/* ILLEGAL */
 		KUNIT_EXPECT_TRUE(test, ttl || num || scale);
-		KUNIT_EXPECT_EQ(test, ttl,
-				leaf ? 3 - (ilog2(granule) - tg) / (tg - 3) : 0);
+		KUNIT_EXPECT_EQ(test, ttl, leaf ? level : 0);
 	} else {
 		KUNIT_EXPECT_EQ(test, ttl, 0);
 	}

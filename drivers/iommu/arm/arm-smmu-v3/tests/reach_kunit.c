@@ -498,9 +498,7 @@ static void case_make_guest(struct kunit *test, struct smmu_model *model,
 			    u64 eats)
 {
 	struct iommu_hwpt_arm_smmuv3 arg = {
-		.ste[0] = STRTAB_STE_0_V |
-			  FIELD_PREP(STRTAB_STE_0_CFG, STRTAB_STE_0_CFG_S1_TRANS),
-		.ste[1] = FIELD_PREP(STRTAB_STE_1_EATS, eats),
+		.ste[1] = cpu_to_le64(FIELD_PREP(STRTAB_STE_1_EATS, eats)),
 	};
 	struct iommu_user_data data = {
 		.type = IOMMU_HWPT_DATA_ARM_SMMUV3,
@@ -549,7 +547,10 @@ static void case_make_guest(struct kunit *test, struct smmu_model *model,
 				     MAP_ANONYMOUS | MAP_PRIVATE, 0);
 	KUNIT_ASSERT_FALSE(test, !guest->uaddr || IS_ERR_VALUE(guest->uaddr));
 	data.uptr = (void __user *)guest->uaddr;
-	arg.ste[0] |= guest->ipa;
+	arg.ste[0] = cpu_to_le64(STRTAB_STE_0_V |
+				 FIELD_PREP(STRTAB_STE_0_CFG,
+					    STRTAB_STE_0_CFG_S1_TRANS) |
+				 guest->ipa);
 	KUNIT_ASSERT_EQ(test, 0, copy_to_user(data.uptr, &arg, sizeof(arg)));
 	guest->nested =
 		guest->vsmmu->core.ops->alloc_domain_nested(&guest->vsmmu->core,

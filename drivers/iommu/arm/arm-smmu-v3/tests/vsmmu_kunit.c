@@ -245,8 +245,8 @@ static void vsmmu_test_detach_timeout(struct kunit *test)
 	/* First the flush, then the STE, and for the next device nothing */
 	vsmmu_test_attach(test, vt->fm, vt->nested);
 	KUNIT_ASSERT_TRUE(test, arm_smmu_fake_next_cmd(vt->fake, &cmd));
-	KUNIT_EXPECT_EQ(test, FIELD_GET(CMDQ_0_OP, cmd.data[0]),
-			CMDQ_OP_TLBI_S12_VMALL);
+	cmd.data[0] &= CMDQ_0_OP;
+	KUNIT_EXPECT_EQ(test, cmd.data[0], CMDQ_OP_TLBI_S12_VMALL);
 	vsmmu_test_expect(test, 0, vt->fm, TEST_VMID);
 	vsmmu_test_attach(test, vt->fm_too, vt->nested);
 	vsmmu_test_expect(test, 0, vt->fm_too, TEST_VMID);
