@@ -137,7 +137,7 @@ def judge_debugfs(witness, files, devices):
         vmids = sorted(ste["vmid"] for ste in smmu["stes"].values())
         if sorted(int(tag["vmid"]) for tag in vsmmus for _ in range(int(tag["users"]))) != vmids:
             return f"{file['smmu']} has {vsmmus}, the STEs VMID {vmids}"
-        if any("lost" in tag for tag in file["tags"]):
+        if any("unowned" in tag for tag in file["tags"]):
             return f"{file['smmu']} lost a tag"
         missing = [tag for tag in vsmmus if tag["domain"] not in file["domains"]]
         if missing:
@@ -260,9 +260,9 @@ def summarize(result, witness, figures, kernel):
         + "; in invalidations: " + (", ".join(f"VMID {v} named {n} times" for v, n in
                                              sorted(figures["vmids"].items())) or "none"))
     for n, file in enumerate(figures["files"]):
-        ids = Counter(next(iter(tag)) for tag in file["tags"] if "lost" not in tag)
+        ids = Counter(next(iter(tag)) for tag in file["tags"] if "unowned" not in tag)
         row("debugfs" if not n else "", f"{file['smmu']}: ASIDs in use {ids['asid']}, VMIDs {ids['vmid']}, "
-            f"lost {sum('lost' in tag for tag in file['tags'])}; " + ", ".join(
+            f"unowned {sum('unowned' in tag for tag in file['tags'])}; " + ", ".join(
                 f"VMID {tag['vmid']} is a vSMMU's with {tag['users']} device" + "s" * (tag["users"] != "1")
                 for tag in file["tags"] if "vsmmu" in tag))
     for domain in dict.fromkeys(tag["domain"] for file in figures["files"] for tag in file["tags"] if "vsmmu" in tag):

@@ -495,7 +495,7 @@ def array(file):
 def clean(m, expect, when):
     """No VM is left in the driver."""
     files = m.debugfs()
-    left = [line for file in files for line in vmids(file) + [t for t in file["tags"] if "lost" in t] +
+    left = [line for file in files for line in vmids(file) + [t for t in file["tags"] if "unowned" in t] +
             [e for entries in file["domains"].values() for e in entries if e["type"] != "S1_ASID"]]
     expect(f"{when}: no SMMU has a VMID, lost an id or lists a stage-2 domain", not left, str(left))
     stes = m.stes()

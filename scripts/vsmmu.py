@@ -96,8 +96,8 @@ def debugfs(text):
         elif words[0] == "domain":
             entries = domains[words[1]] = []
         elif words[0] in ("asid", "vmid"):
-            tags.append(dict(zip(words[::2], words[1::2])) if "lost" not in words else
-                        {words[0]: words[1], "lost": True})
+            tags.append(dict(zip(words[::2], words[1::2])) if "unowned" not in words else
+                        {words[0]: words[1], "unowned": True})
     return {"smmu": text[0].split()[1], "tags": tags, "domains": domains}
 
 

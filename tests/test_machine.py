@@ -608,7 +608,7 @@ class Demo(unittest.TestCase):
                 "0 files for 2 SMMUs": [],
                 "the STEs VMID [1]": [zero, one.replace("vmid 1", "vmid 2")],
                 "arm-smmu-v3.1.auto has []": [zero, one.replace(" vsmmu a1", "")],
-                "arm-smmu-v3.0.auto lost": [zero.replace("domain c0 stage", "vmid 7 lost\ndomain c0 stage"), one],
+                "arm-smmu-v3.0.auto lost": [zero.replace("domain c0 stage", "vmid 7 unowned\ndomain c0 stage"), one],
                 "arm-smmu-v3.1.auto does not list": [zero, one.replace("domain d0 stage", "domain e0 stage")],
                 "not the same": [zero, one.replace("1 users 1\n\tentry", "1 users 2\n\tentry")],
                 "wanted {": [f.replace("S2_VMID_S1_CLEAR id 1 users 1", "S2_VMID_S1_CLEAR id 1 users 2")
