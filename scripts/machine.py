@@ -73,6 +73,7 @@ class Topology:
     s1only: bool = False        # one SMMU more that has stage 1 only
     s2only: bool = False        # one SMMU more that has stage 2 only
     pair: bool = False          # two NVMe controllers more behind the first SMMU, in one group
+    ats: bool = False           # a virtio function with an ATS capability behind the first SMMU, which has no ATS
     virt: bool = False          # EL2 for the guest, so that it can run KVM
     cpus: int = 2
     mem: int = 2048             # MiB
@@ -80,7 +81,7 @@ class Topology:
 
     def __post_init__(self):
         stages = len(self.stages())
-        ports = self.nvme + self.testdev + self.pair
+        ports = self.nvme + self.testdev + self.pair + self.ats
         if self.smmus < 0 or not 1 <= stages <= MAX_SMMUS:
             raise Error(f"{stages} SMMUs asked for: this machine has 1 to {MAX_SMMUS}")
         if min(self.nvme, self.testdev) < 0 or not 1 <= ports < BUSES_PER_SMMU:
@@ -126,6 +127,10 @@ class Topology:
             for f in range(2):
                 args += ["-drive", f"if=none,id=pair{f},driver=null-co,size={IMAGE_SIZE}",
                          "-device", f"nvme,serial=pair{f},drive=pair{f},bus=pair,addr=0.{f},multifunction=on"]
+        if self.ats:
+            # No other device of QEMU has the capability; this one has a class of its own.
+            args += ["-device", f"pcie-root-port,id=ats,bus=pcie.1,chassis=1,slot={len(behind) + self.pair}",
+                     "-device", "virtio-scsi-pci,bus=ats,iommu_platform=on,ats=on"]
         return args
 
 
@@ -702,6 +707,8 @@ def topology_arguments(parser, **defaults):
     g.add_argument("--s2only", action="store_true", help="add an SMMU with stage 2 only")
     g.add_argument("--pair", action="store_true",
                    help="add two NVMe controllers in one group behind the first SMMU")
+    g.add_argument("--ats", action="store_true",
+                   help="add a virtio function with an ATS capability behind the first SMMU")
     g.add_argument("--virt", action="store_true", help="give the kernel EL2, so that it has KVM")
     g.add_argument("--cpus", type=int, default=d.cpus, metavar="N", help=f"(default {d.cpus})")
     g.add_argument("--mem", type=int, default=d.mem, metavar="MIB", help=f"(default {d.mem})")
@@ -709,7 +716,7 @@ def topology_arguments(parser, **defaults):
 
 
 def topology_from(args):
-    return Topology(args.smmus, args.nvme, args.testdev, args.s1only, args.s2only, args.pair,
+    return Topology(args.smmus, args.nvme, args.testdev, args.s1only, args.s2only, args.pair, args.ats,
                     args.virt, args.cpus, args.mem, args.icount)
 
 

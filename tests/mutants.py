@@ -298,6 +298,9 @@ SELFTEST = [
     ("a nested domain is not freed", IOMMUFD, "	kfree(to_smmu_nested_domain(domain));\n", ""),
     ("a domain that is not finished is lost", SMMU,
      "err_free:\n	arm_smmu_domain_free(smmu_domain);\n", "err_free:\n"),
+    ("a device remains blocked after its reset", IOMMU,
+     "		ret = __iommu_attach_device(group->domain, &pdev->dev,\n					    group->blocking_domain);\n",
+     "		ret = 0;\n"),
 ]
 
 INPUT = [

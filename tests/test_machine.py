@@ -432,6 +432,10 @@ class Builders(unittest.TestCase):
         args = " ".join(machine.Topology(2, pair=True).devices())
         self.assertEqual(args.count("nvme,serial="), 4)
         self.assertEqual(args.count("pcie-root-port,"), 3)
+        args = machine.Topology(2, pair=True, ats=True).devices()
+        self.assertEqual(" ".join(args).count(",ats=on"), 1)
+        ports = [a.split("bus=")[1] for a in args if a.startswith("pcie-root-port,")]
+        self.assertEqual(len(ports), len(set(ports)))
         for bad in ({"smmus": 0}, {"smmus": 13}, {"nvme": 0}, {"nvme": 16}, {"cpus": 0}):
             with self.assertRaises(machine.Error):
                 machine.Topology(**bad)
