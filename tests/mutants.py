@@ -22,9 +22,6 @@ KUNIT = [
      "		restarts++;\n		goto again;\n", "		restarts++;\n"),
     ("no grace period although ATS goes off", SMMU,
      "		cond_synchronize_rcu_expedited(state->ats_fence);\n", "		;\n"),
-    # lockdep
-    ("the domains are not locked in the order of their addresses", SMMU,
-     "	if (first > second)\n		swap(first, second);\n", ""),
     ("a CFGI of a process that exits times out unnoticed", SMMU,
      "		if (!complete && (late || dead) && pass->is_cfgi)\n", "		if (0)\n"),
     ("the hint of free ids is not put back", TAG,
