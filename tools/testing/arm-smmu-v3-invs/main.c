@@ -314,8 +314,7 @@ static void fuzz_check_smmu(struct fuzz_domain *domain,
 		for (i = 0; i < ARRAY_SIZE(fuzz_ids); i++) {
 			key.id = fuzz_ids[i];
 			inv = fuzz_lookup(&domain->model, &key);
-			must(arm_smmu_invs_users(domain->invs, smmu, type,
-						 key.id) ==
+			must(arm_smmu_invs_users(domain->invs, &key) ==
 			     (inv ? inv->users : 0));
 			num += !!inv;
 		}

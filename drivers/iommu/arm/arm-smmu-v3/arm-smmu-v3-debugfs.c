@@ -11,12 +11,12 @@
  */
 #include <linux/bitmap.h>
 #include <linux/debugfs.h>
-#include <linux/idr.h>
 #include <linux/iommu.h>
 #include <linux/list.h>
 #include <linux/mutex.h>
 #include <linux/rcupdate.h>
 #include <linux/seq_file.h>
+#include <linux/spinlock.h>
 #include <kunit/visibility.h>
 
 #include "arm-smmu-v3.h"
@@ -49,36 +49,30 @@ static const char *const arm_smmu_debugfs_phases[] = {
 	[INV_PHASE_ATC] = "ATC",
 };
 
-/* Ids that are taken before the arrays are read, the only ones that can be lost */
-static void arm_smmu_debugfs_get_ids(struct ida *ida, unsigned long *ids)
+/* Ids that are used before the arrays are read */
+static void arm_smmu_debugfs_get_ids(struct arm_smmu_pool *pool,
+				     unsigned long *ids)
 {
-	unsigned int next = 0;
-	int id;
-
-	while (next <= U16_MAX) {
-		id = ida_find_first_range(ida, next, U16_MAX);
-		/* It gives up at the end of a bitmap that has some before @next */
-		if (id < 0) {
-			next = round_up(next + 1, IDA_BITMAP_BITS);
-			continue;
-		}
-		__set_bit(id, ids);
-		next = id + 1;
-	}
+	guard(spinlock)(&pool->lock);
+	bitmap_copy(ids, pool->used, pool->size);
+	__clear_bit(0, ids);
 }
 
-/* A dirty id is flushed before it is used again, a lost one is a bug */
+/*
+ * These ids are in no array, and no vSMMU has them. One that is still used has been
+ * taken by an attach that is not done yet, or is being flushed by a detach, or it is
+ * lost, which is a bug.
+ */
 static void arm_smmu_debugfs_show_unowned(struct seq_file *m, const char *name,
-					  struct ida *ida,
-					  const unsigned long *dirty,
+					  struct arm_smmu_pool *pool,
 					  const unsigned long *ids)
 {
 	unsigned int id;
 
-	for_each_set_bit(id, ids, U16_MAX + 1)
-		if (ida_exists(ida, id))
-			seq_printf(m, "%s %u %s\n", name, id,
-				   test_bit(id, dirty) ? "dirty" : "lost");
+	guard(spinlock)(&pool->lock);
+	for_each_and_bit(id, ids, pool->used, pool->size)
+		seq_printf(m, "%s %u %s\n", name, id,
+			   test_bit(id, pool->dirty) ? "dirty" : "unowned");
 }
 
 static void arm_smmu_debugfs_show_tags(struct seq_file *m,
@@ -192,8 +186,8 @@ static void arm_smmu_debugfs_show_smmu(struct seq_file *m,
 	struct arm_vsmmu *vsmmu;
 
 	seq_printf(m, "smmu %s\n", dev_name(smmu->dev));
-	arm_smmu_debugfs_get_ids(&smmu->asid_map, asids);
-	arm_smmu_debugfs_get_ids(&smmu->vmid_map, vmids);
+	arm_smmu_debugfs_get_ids(&smmu->asids, asids);
+	arm_smmu_debugfs_get_ids(&smmu->vmids, vmids);
 
 	list_for_each_entry(smmu_domain, &arm_smmu_debugfs_domains, debugfs_elm)
 		arm_smmu_debugfs_show_tags(m, smmu, smmu_domain, asids, vmids);
@@ -203,11 +197,8 @@ static void arm_smmu_debugfs_show_smmu(struct seq_file *m,
 		__clear_bit(vsmmu->vmid, vmids);
 		arm_smmu_debugfs_show_vsmmu(m, smmu, vsmmu);
 	}
-	/* What is left has no owner: see arm_smmu_tag_release() */
-	arm_smmu_debugfs_show_unowned(m, "asid", &smmu->asid_map,
-				      smmu->asid_dirty, asids);
-	arm_smmu_debugfs_show_unowned(m, "vmid", &smmu->vmid_map,
-				      smmu->vmid_dirty, vmids);
+	arm_smmu_debugfs_show_unowned(m, "asid", &smmu->asids, asids);
+	arm_smmu_debugfs_show_unowned(m, "vmid", &smmu->vmids, vmids);
 
 	list_for_each_entry(smmu_domain, &arm_smmu_debugfs_domains, debugfs_elm)
 		arm_smmu_debugfs_show_domain(m, smmu, smmu_domain);

@@ -17,8 +17,8 @@
  *
  * Writers
  *	Every attach and detach changes arrays, between arm_smmu_attach_prepare()
- *	and the end of arm_smmu_attach_commit(), under arm_smmu_asid_lock. They
- *	use plain accesses to read the array.
+ *	and the end of arm_smmu_attach_commit(), under the lock of the domain.
+ *	They use plain accesses to read the array.
  *
  * Readers
  *	arm_smmu_domain_inv_range() walks the array from its first entry to its
@@ -30,7 +30,8 @@
  *	of entries and to @num_invs. It uses WRITE_ONCE() and the readers use
  *	READ_ONCE() for these two. Either value is fine for a reader: before
  *	anything relies on the removal, the attachment that is going away has no
- *	STE or CD with the tag any more, or its ATS is fenced. What
+ *	STE or CD with the tag any more. If its ATS goes off, the detach waits for
+ *	the readers. What
  *	arm_smmu_invs_merge() and arm_smmu_invs_purge() write is not visible to
  *	anybody until rcu_assign_pointer() publishes it.
  *
@@ -46,7 +47,7 @@
  *	flush: an ASID or VMID that is in no array has nothing in the TLB. A
  *	reader that holds an older array may still invalidate the tag for its new
  *	owner, which is harmless. Invalidating the ATC of a device that may be
- *	gone is not, see arm_smmu_fence_ats().
+ *	gone is not, see arm_smmu_start_ats_fence().
  *
  * Trash
  *	Removing cannot fail, so it only marks the entry. arm_smmu_invs_purge()
@@ -303,23 +304,19 @@ struct arm_smmu_inv *arm_smmu_invs_find(struct arm_smmu_invs *invs,
 EXPORT_SYMBOL_IF_KUNIT(arm_smmu_invs_find);
 
 /**
- * arm_smmu_invs_users() - Count the attachments that use a tag
+ * arm_smmu_invs_users() - Count the attachments that use an entry
  * @invs: the array of the domain
- * @smmu: the SMMU
- * @type: INV_TYPE_S1_ASID, INV_TYPE_S2_VMID or INV_TYPE_S2_VMID_VSMMU
- * @id: the ASID or VMID
+ * @key: the entry, of which the key is set
  *
  * Context: any. Serialised with the writers by the caller.
- * Return: the @users of its entry, 0 if there is none.
+ * Return: the @users of the entry, 0 if there is none.
  */
 unsigned int arm_smmu_invs_users(const struct arm_smmu_invs *invs,
-				 struct arm_smmu_device *smmu,
-				 enum arm_smmu_inv_type type, u32 id)
+				 const struct arm_smmu_inv *key)
 {
-	const struct arm_smmu_inv key = { .smmu = smmu, .type = type, .id = id };
-	size_t i = arm_smmu_invs_lower_bound(invs, &key);
+	size_t i = arm_smmu_invs_lower_bound(invs, key);
 
-	if (i == invs->num_invs || arm_smmu_inv_cmp(&invs->inv[i], &key))
+	if (i == invs->num_invs || arm_smmu_inv_cmp(&invs->inv[i], key))
 		return 0;
 	return invs->inv[i].users;
 }

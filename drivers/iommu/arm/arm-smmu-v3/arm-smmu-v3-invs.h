@@ -121,7 +121,6 @@ struct arm_smmu_inv *arm_smmu_invs_find(struct arm_smmu_invs *invs,
 					struct arm_smmu_device *smmu,
 					enum arm_smmu_inv_type type);
 unsigned int arm_smmu_invs_users(const struct arm_smmu_invs *invs,
-				 struct arm_smmu_device *smmu,
-				 enum arm_smmu_inv_type type, u32 id);
+				 const struct arm_smmu_inv *key);
 
 #endif /* _ARM_SMMU_V3_INVS_H */

@@ -3,50 +3,48 @@
  * IOTLB tags: the ASIDs and VMIDs of an SMMU
  *
  * Every SMMU has a name space of its own for each of the two. A tag is owned by
- * whatever names it: the invalidation array of a domain, or a vSMMU. A domain
- * gets one on an SMMU when the first of its devices there is attached and gives
- * it back after the last was detached.
+ * the invalidation array of a domain, or by a vSMMU. A domain gets one on an SMMU
+ * when the first of its devices there is attached and gives it back after the last
+ * was detached.
+ *
+ * Here a tag is a struct arm_smmu_inv of which @smmu, @type and @id are set: the
+ * key of the entry that the array has of it.
  */
 #include <linux/bitmap.h>
+#include <linux/cleanup.h>
 #include <linux/dev_printk.h>
 #include <linux/device/devres.h>
-#include <linux/idr.h>
+#include <linux/spinlock.h>
 #include <kunit/visibility.h>
 
 #include "arm-smmu-v3.h"
 #include "trace.h"
 
-static struct ida *arm_smmu_tag_ida(struct arm_smmu_device *smmu,
-				    const struct arm_smmu_tag *tag)
+static struct arm_smmu_pool *arm_smmu_tag_pool(const struct arm_smmu_inv *tag)
 {
 	if (tag->type == INV_TYPE_S1_ASID)
-		return &smmu->asid_map;
-	return &smmu->vmid_map;
+		return &tag->smmu->asids;
+	return &tag->smmu->vmids;
 }
 
-/* The ids that are free but for a flush that timed out. The ida has them, too. */
-static unsigned long *arm_smmu_tag_dirty(struct arm_smmu_device *smmu,
-					 const struct arm_smmu_tag *tag)
+static int arm_smmu_pool_init(struct arm_smmu_device *smmu,
+			      struct arm_smmu_pool *pool, unsigned int bits)
 {
-	if (tag->type == INV_TYPE_S1_ASID)
-		return smmu->asid_dirty;
-	return smmu->vmid_dirty;
-}
+	pool->size = 1 << bits;
+	pool->used = devm_bitmap_zalloc(smmu->dev, pool->size, GFP_KERNEL);
+	pool->dirty = devm_bitmap_zalloc(smmu->dev, pool->size, GFP_KERNEL);
+	if (!pool->used || !pool->dirty)
+		return -ENOMEM;
 
-static unsigned int arm_smmu_tag_bits(const struct arm_smmu_device *smmu,
-				      const struct arm_smmu_tag *tag)
-{
-	if (tag->type == INV_TYPE_S1_ASID)
-		return smmu->asid_bits;
-	return smmu->vmid_bits;
-}
-
-static void arm_smmu_tag_destroy(void *data)
-{
-	struct arm_smmu_device *smmu = data;
-
-	ida_destroy(&smmu->asid_map);
-	ida_destroy(&smmu->vmid_map);
+	spin_lock_init(&pool->lock);
+	/*
+	 * VMID 0 is for STEs without stage 2, which the SMMU tags with it all the
+	 * same. ASID 0 is for the CDs of processes that are gone: no entry of the
+	 * TLB may ever have it, see arm_smmu_mm_release().
+	 */
+	__set_bit(0, pool->used);
+	pool->hint = 1;
+	return 0;
 }
 
 /**
@@ -60,26 +58,10 @@ static void arm_smmu_tag_destroy(void *data)
  */
 int arm_smmu_tag_init(struct arm_smmu_device *smmu)
 {
-	smmu->asid_dirty = devm_bitmap_zalloc(smmu->dev, 1 << smmu->asid_bits,
-					      GFP_KERNEL);
-	smmu->vmid_dirty = devm_bitmap_zalloc(smmu->dev, 1 << smmu->vmid_bits,
-					      GFP_KERNEL);
-	if (!smmu->asid_dirty || !smmu->vmid_dirty)
-		return -ENOMEM;
-
-	ida_init(&smmu->asid_map);
-	ida_init(&smmu->vmid_map);
-	return devm_add_action_or_reset(smmu->dev, arm_smmu_tag_destroy, smmu);
+	return arm_smmu_pool_init(smmu, &smmu->asids, smmu->asid_bits) ?:
+	       arm_smmu_pool_init(smmu, &smmu->vmids, smmu->vmid_bits);
 }
 EXPORT_SYMBOL_IF_KUNIT(arm_smmu_tag_init);
-
-static atomic_t *arm_smmu_tag_num_others(struct arm_smmu_device *smmu,
-					 const struct arm_smmu_tag *tag)
-{
-	if (tag->type == INV_TYPE_S1_ASID)
-		return &smmu->num_other_asids;
-	return &smmu->num_other_vmids;
-}
 
 /*
  * How many ids all but default domains may have. The core warns when a device
@@ -88,11 +70,12 @@ static atomic_t *arm_smmu_tag_num_others(struct arm_smmu_device *smmu,
  * that was in a default domain. A sixteenth is kept for devices that are yet to
  * be plugged in.
  */
-static unsigned int arm_smmu_tag_limit(const struct arm_smmu_device *smmu,
-				       const struct arm_smmu_tag *tag)
+static unsigned int arm_smmu_tag_limit(const struct arm_smmu_inv *tag,
+				       const struct arm_smmu_pool *pool)
 {
-	unsigned int max = (1 << arm_smmu_tag_bits(smmu, tag)) - 1;
+	struct arm_smmu_device *smmu = tag->smmu;
 	bool is_asid = tag->type == INV_TYPE_S1_ASID;
+	unsigned int max = pool->size - 1;
 	unsigned int keep;
 
 	/* Default domains are of stage 1 if the SMMU has it */
@@ -132,91 +115,83 @@ void arm_smmu_tag_unkeep(struct arm_smmu_master *master)
 	master->keeps_id = false;
 }
 
-/* The id has no owner any more, though it may be dirty */
-static void arm_smmu_tag_disown(struct arm_smmu_device *smmu,
-				const struct arm_smmu_tag *tag)
+/* The tag has no owner any more. If it is @dirty it is kept until it is flushed. */
+static void arm_smmu_tag_disown(const struct arm_smmu_inv *tag,
+				struct arm_smmu_domain *smmu_domain,
+				bool dirty)
 {
-	if (!tag->is_default)
-		atomic_dec(arm_smmu_tag_num_others(smmu, tag));
-}
+	struct arm_smmu_pool *pool = arm_smmu_tag_pool(tag);
 
-/* The last resort of arm_smmu_tag_alloc(): flush a dirty id again, and take it */
-static int arm_smmu_tag_alloc_dirty(struct arm_smmu_device *smmu,
-				    struct arm_smmu_tag *tag)
-{
-	unsigned long *dirty = arm_smmu_tag_dirty(smmu, tag);
-	unsigned int id;
-	int ret;
-
-	for_each_set_bit(id, dirty, 1 << arm_smmu_tag_bits(smmu, tag)) {
-		/* Another thread may take it at the same time */
-		if (!test_and_clear_bit(id, dirty))
-			continue;
-		tag->id = id;
-		ret = arm_smmu_tag_flush(smmu, tag);
-		if (ret)
-			set_bit(id, dirty);
-		return ret;
+	guard(spinlock)(&pool->lock);
+	if (!iommu_is_dma_domain(&smmu_domain->domain))
+		pool->num_others--;
+	if (dirty) {
+		__set_bit(tag->id, pool->dirty);
+		return;
 	}
-	return -ENOSPC;
+	__clear_bit(tag->id, pool->used);
+	pool->hint = min(pool->hint, tag->id);
 }
 
 /**
  * arm_smmu_tag_alloc() - Take an unused tag
- * @smmu: the SMMU
- * @tag: @tag->type says of what type, @tag->is_default for what, @tag->id is set
- *
- * VMID 0 is for STEs without stage 2, which the SMMU tags with it all the same.
- * ASID 0 is for the CDs of processes that are gone: no entry of the TLB may ever
- * have it, see arm_smmu_mm_release().
+ * @tag: @tag->smmu and @tag->type say of what, @tag->id is set
+ * @smmu_domain: the domain that it is for. Ids are kept in reserve for default
+ *	domains.
  *
  * An id that is dirty is taken only when no other is left, as it must be flushed
  * again first.
  *
- * Context: may sleep.
+ * Context: process context, the pool has a lock of its own. May wait for the SMMU.
  * Return: 0, -ENOSPC if all are used, or all but those kept for default domains,
- * -ENOMEM, or -ETIMEDOUT if only dirty ones are left and the SMMU still does not
- * answer.
+ * or -ETIMEDOUT if only dirty ones are left and the SMMU still does not answer.
  */
-int arm_smmu_tag_alloc(struct arm_smmu_device *smmu, struct arm_smmu_tag *tag)
+int arm_smmu_tag_alloc(struct arm_smmu_inv *tag,
+		       struct arm_smmu_domain *smmu_domain)
 {
-	atomic_t *num_others = arm_smmu_tag_num_others(smmu, tag);
-	int ret;
+	bool is_default = iommu_is_dma_domain(&smmu_domain->domain);
+	struct arm_smmu_pool *pool = arm_smmu_tag_pool(tag);
+	unsigned int id;
+	bool dirty;
 
-	/* Taken first, as others may allocate at the same time */
-	if (!tag->is_default &&
-	    atomic_inc_return(num_others) > arm_smmu_tag_limit(smmu, tag)) {
-		ret = -ENOSPC;
-		goto out_disown;
+	scoped_guard(spinlock, &pool->lock) {
+		if (!is_default &&
+		    pool->num_others >= arm_smmu_tag_limit(tag, pool))
+			return -ENOSPC;
+
+		id = find_next_zero_bit(pool->used, pool->size, pool->hint);
+		dirty = id >= pool->size;
+		if (dirty) {
+			id = find_first_bit(pool->dirty, pool->size);
+			if (id >= pool->size)
+				return -ENOSPC;
+			__clear_bit(id, pool->dirty);
+		} else {
+			__set_bit(id, pool->used);
+			pool->hint = id + 1;
+		}
+		pool->num_others += !is_default;
 	}
 
-	ret = ida_alloc_range(arm_smmu_tag_ida(smmu, tag), 1,
-			      (1 << arm_smmu_tag_bits(smmu, tag)) - 1,
-			      GFP_KERNEL);
-	if (ret > 0)
-		tag->id = ret;
-	else if (ret == -ENOSPC)
-		ret = arm_smmu_tag_alloc_dirty(smmu, tag);
-	if (ret >= 0)
-		return 0;
-
-out_disown:
-	arm_smmu_tag_disown(smmu, tag);
-	return ret;
+	tag->id = id;
+	if (dirty && arm_smmu_tag_flush(tag)) {
+		arm_smmu_tag_disown(tag, smmu_domain, true);
+		return -ETIMEDOUT;
+	}
+	return 0;
 }
 
 /**
  * arm_smmu_tag_free() - Give back a tag of which the TLB holds nothing
- * @smmu: the SMMU
  * @tag: the tag
+ * @smmu_domain: as for arm_smmu_tag_alloc()
  *
- * Context: any.
+ * Context: process context, the pool has a lock of its own. May wait for the SMMU.
  */
-void arm_smmu_tag_free(struct arm_smmu_device *smmu,
-		       const struct arm_smmu_tag *tag)
+void arm_smmu_tag_free(const struct arm_smmu_inv *tag,
+		       struct arm_smmu_domain *smmu_domain)
 {
-	arm_smmu_tag_disown(smmu, tag);
-	ida_free(arm_smmu_tag_ida(smmu, tag), tag->id);
+	arm_smmu_tag_disown(tag, smmu_domain, false);
 }
 
 /*
@@ -244,7 +219,6 @@ static int arm_smmu_tag_flush_cfgi(struct arm_smmu_device *smmu)
 
 /**
  * arm_smmu_tag_flush() - Invalidate all that the TLB holds under a tag
- * @smmu: the SMMU
  * @tag: the tag, which no STE and no CD has any more
  *
  * If a CFGI has timed out since the last CFGI_ALL then a CFGI_ALL comes first:
@@ -253,9 +227,9 @@ static int arm_smmu_tag_flush_cfgi(struct arm_smmu_device *smmu)
  * Context: any.
  * Return: 0, or -ETIMEDOUT if a CMD_SYNC did not complete.
  */
-int arm_smmu_tag_flush(struct arm_smmu_device *smmu,
-		       const struct arm_smmu_tag *tag)
+int arm_smmu_tag_flush(const struct arm_smmu_inv *tag)
 {
+	struct arm_smmu_device *smmu = tag->smmu;
 	struct arm_smmu_cmd cmd;
 	int ret;
 
@@ -276,56 +250,48 @@ int arm_smmu_tag_flush(struct arm_smmu_device *smmu,
 }
 
 /**
- * arm_smmu_tag_release() - Give back a tag that was in use
- * @smmu: the SMMU
- * @domain: the domain that it was used for
+ * arm_smmu_tag_flush_and_free() - Give back a tag that was in use
  * @tag: the tag, which no STE and no CD has any more
+ * @smmu_domain: as for arm_smmu_tag_alloc()
  *
  * If the flush times out the TLB may not be clean, and the next owner of the id
  * would hit what this one left there. The id is dirty then: arm_smmu_tag_alloc()
  * flushes it again before it hands it out. So no id is lost, however often an
  * SMMU fails to answer for a while.
  *
- * Context: any.
+ * Context: may sleep.
  */
-void arm_smmu_tag_release(struct arm_smmu_device *smmu,
-			  const struct arm_smmu_domain *domain,
-			  const struct arm_smmu_tag *tag)
+void arm_smmu_tag_flush_and_free(const struct arm_smmu_inv *tag,
+				 struct arm_smmu_domain *smmu_domain)
 {
-	if (arm_smmu_tag_flush(smmu, tag)) {
-		trace_arm_smmu_tag_put(smmu, domain, tag, 0, false);
-		dev_warn_ratelimited(smmu->dev,
+	bool dirty = arm_smmu_tag_flush(tag);
+
+	/* Before it is free, so that the trace of its next owner comes later */
+	trace_arm_smmu_tag_put(smmu_domain, tag, 0, !dirty);
+	if (dirty)
+		dev_warn_ratelimited(tag->smmu->dev,
 				     "%s %u is dirty, its invalidation timed out\n",
 				     tag->type == INV_TYPE_S1_ASID ? "ASID" :
 								     "VMID",
 				     tag->id);
-		arm_smmu_tag_disown(smmu, tag);
-		/* Pairs with the test_and_clear_bit() in arm_smmu_tag_alloc_dirty() */
-		set_bit(tag->id, arm_smmu_tag_dirty(smmu, tag));
-		return;
-	}
-	/* Traced before it is free, so before anybody traces that he got it */
-	trace_arm_smmu_tag_put(smmu, domain, tag, 0, true);
-	arm_smmu_tag_free(smmu, tag);
+	arm_smmu_tag_disown(tag, smmu_domain, dirty);
 }
 
 /**
  * arm_smmu_tag_find() - Look up the tag that a device has in a domain
- * @smmu: the SMMU that the device is behind
+ * @tag: @tag->smmu is the SMMU that the device is behind. @tag->type is set, and
+ *	@tag->id if there is one.
  * @domain: a domain that uses the TLB
- * @tag: set to the tag. If there is none, to the type that it would have.
  *
- * Context: arm_smmu_asid_lock is held, until nobody looks at @tag any more.
+ * Context: the lock of the domain is held, of the parent if it is nested, and
+ * until @tag is not used any more.
  * Return: false if there is none.
  */
-bool arm_smmu_tag_find(struct arm_smmu_device *smmu,
-		       struct iommu_domain *domain, struct arm_smmu_tag *tag)
+bool arm_smmu_tag_find(struct arm_smmu_inv *tag, struct iommu_domain *domain)
 {
 	struct arm_smmu_domain *smmu_domain;
 	struct arm_smmu_invs *invs;
 	struct arm_smmu_inv *inv;
-
-	lockdep_assert_held(&arm_smmu_asid_lock);
 
 	if (domain->type == IOMMU_DOMAIN_NESTED) {
 		*tag = arm_vsmmu_to_tag(to_smmu_nested_domain(domain)->vsmmu);
@@ -335,10 +301,9 @@ bool arm_smmu_tag_find(struct arm_smmu_device *smmu,
 	smmu_domain = to_smmu_domain(domain);
 	tag->type = smmu_domain->stage == ARM_SMMU_DOMAIN_S2 ?
 			    INV_TYPE_S2_VMID : INV_TYPE_S1_ASID;
-	tag->is_default = iommu_is_dma_domain(domain);
 	invs = rcu_dereference_protected(smmu_domain->invs,
-					 lockdep_is_held(&arm_smmu_asid_lock));
-	inv = arm_smmu_invs_find(invs, smmu, tag->type);
+					 lockdep_is_held(&smmu_domain->lock));
+	inv = arm_smmu_invs_find(invs, tag->smmu, tag->type);
 	if (!inv)
 		return false;
 	tag->id = inv->id;
@@ -346,80 +311,61 @@ bool arm_smmu_tag_find(struct arm_smmu_device *smmu,
 }
 
 /**
- * arm_smmu_tag_get() - Find the tag of a domain on an SMMU, or take a new one
- * @smmu: the SMMU
+ * arm_smmu_tag_find_or_alloc() - Find the tag of a domain, or take a new one
+ * @tag: @tag->smmu is set, the rest is set here
  * @domain: a domain that uses the TLB
- * @tag: set to the tag
+ * @is_new: set to whether it is new. It is the caller's then, to be put into the
+ *	array of the domain or to be freed.
  *
- * A new one is the caller's to put into the array of the domain, or to return by
- * arm_smmu_tag_unget().
- *
- * Context: may sleep. arm_smmu_asid_lock is held, until nobody looks at @tag any
- * more.
- * Return: 0, -ENOSPC if all are used, -ENOMEM, or -ETIMEDOUT if the tag is dirty
- * and could not be flushed again.
+ * Context: may sleep. The lock of the domain is held, of the parent if it is
+ * nested, and until @tag is not used any more.
+ * Return: 0, -ENOSPC if all are used, or -ETIMEDOUT if the tag is dirty and could
+ * not be flushed again.
  */
-int arm_smmu_tag_get(struct arm_smmu_device *smmu, struct iommu_domain *domain,
-		     struct arm_smmu_tag *tag)
+int arm_smmu_tag_find_or_alloc(struct arm_smmu_inv *tag,
+			       struct iommu_domain *domain, bool *is_new)
 {
 	struct arm_vsmmu *vsmmu;
 
-	tag->is_new = !arm_smmu_tag_find(smmu, domain, tag);
-	if (tag->is_new)
-		return arm_smmu_tag_alloc(smmu, tag);
+	*is_new = !arm_smmu_tag_find(tag, domain);
+	if (*is_new)
+		return arm_smmu_tag_alloc(tag, to_smmu_domain(domain));
 	if (domain->type != IOMMU_DOMAIN_NESTED)
 		return 0;
 
 	vsmmu = to_smmu_nested_domain(domain)->vsmmu;
-	if (vsmmu->vmid_dirty && arm_smmu_tag_flush(smmu, tag))
+	lockdep_assert_held(&vsmmu->s2_parent->lock);
+	if (vsmmu->vmid_dirty && arm_smmu_tag_flush(tag))
 		return -ETIMEDOUT;
 	vsmmu->vmid_dirty = false;
 	return 0;
 }
 
 /**
- * arm_smmu_tag_unget() - Undo arm_smmu_tag_get()
- * @smmu: the SMMU
- * @tag: what arm_smmu_tag_get() has set, and no STE, CD or array has got
- *
- * Context: arm_smmu_asid_lock is held.
- */
-void arm_smmu_tag_unget(struct arm_smmu_device *smmu, struct arm_smmu_tag *tag)
-{
-	lockdep_assert_held(&arm_smmu_asid_lock);
-
-	if (tag->is_new)
-		arm_smmu_tag_free(smmu, tag);
-}
-
-/**
- * arm_smmu_tag_put() - A device has left a domain, or one of its PASIDs
- * @smmu: the SMMU
- * @domain: the domain
+ * arm_smmu_tag_detach() - A device has left a domain, or one of its PASIDs
  * @tag: its tag. If @users is 0 then no STE and no CD has it any more, nor the
  *	array.
+ * @domain: the domain
  * @users: how many attachments still use it
  *
  * Flushes the tag after the last, and frees it unless it is that of a vSMMU.
  *
- * Context: arm_smmu_asid_lock is held.
+ * Context: the lock of the domain is held, of the parent if it is nested.
  */
-void arm_smmu_tag_put(struct arm_smmu_device *smmu, struct iommu_domain *domain,
-		      const struct arm_smmu_tag *tag, unsigned int users)
+void arm_smmu_tag_detach(const struct arm_smmu_inv *tag,
+			 struct iommu_domain *domain, unsigned int users)
 {
-	lockdep_assert_held(&arm_smmu_asid_lock);
-
 	if (domain->type == IOMMU_DOMAIN_NESTED) {
 		struct arm_vsmmu *vsmmu = to_smmu_nested_domain(domain)->vsmmu;
 
+		lockdep_assert_held(&vsmmu->s2_parent->lock);
 		if (!users)
-			vsmmu->vmid_dirty = arm_smmu_tag_flush(smmu, tag);
-		trace_arm_smmu_tag_put(smmu, vsmmu->s2_parent, tag, users,
-				       false);
+			vsmmu->vmid_dirty = arm_smmu_tag_flush(tag);
+		trace_arm_smmu_tag_put(vsmmu->s2_parent, tag, users, false);
 	} else if (users) {
-		trace_arm_smmu_tag_put(smmu, to_smmu_domain(domain), tag, users,
+		trace_arm_smmu_tag_put(to_smmu_domain(domain), tag, users,
 				       false);
 	} else {
-		arm_smmu_tag_release(smmu, to_smmu_domain(domain), tag);
+		arm_smmu_tag_flush_and_free(tag, to_smmu_domain(domain));
 	}
 }

@@ -25,11 +25,11 @@ TRACE_DEFINE_ENUM(INV_TYPE_S2_VMID_VSMMU);
 
 /* An attachment got the tag; is_new: the first to have it */
 TRACE_EVENT(arm_smmu_tag_get,
-	    TP_PROTO(const struct arm_smmu_device *smmu,
-		     const struct arm_smmu_domain *domain,
-		     const struct arm_smmu_tag *tag, unsigned int users),
-	    TP_ARGS(smmu, domain, tag, users),
-	    TP_STRUCT__entry(__string(smmu, dev_name(smmu->dev))
+	    TP_PROTO(const struct arm_smmu_domain *domain,
+		     const struct arm_smmu_inv *tag, unsigned int users,
+		     bool is_new),
+	    TP_ARGS(domain, tag, users, is_new),
+	    TP_STRUCT__entry(__string(smmu, dev_name(tag->smmu->dev))
 			     __field(const void *, domain)
 			     __field(u32, type)
 			     __field(u32, id)
@@ -41,7 +41,7 @@ TRACE_EVENT(arm_smmu_tag_get,
 			   __entry->type = tag->type;
 			   __entry->id = tag->id;
 			   __entry->users = users;
-			   __entry->is_new = tag->is_new;
+			   __entry->is_new = is_new;
 	    ),
 	    TP_printk("smmu=%s domain=%p type=%s id=%u users=%u is_new=%d",
 		      __get_str(smmu), __entry->domain,
@@ -51,12 +51,11 @@ TRACE_EVENT(arm_smmu_tag_get,
 
 /* An attachment left the tag; freed: others may have its id now */
 TRACE_EVENT(arm_smmu_tag_put,
-	    TP_PROTO(const struct arm_smmu_device *smmu,
-		     const struct arm_smmu_domain *domain,
-		     const struct arm_smmu_tag *tag, unsigned int users,
+	    TP_PROTO(const struct arm_smmu_domain *domain,
+		     const struct arm_smmu_inv *tag, unsigned int users,
 		     bool freed),
-	    TP_ARGS(smmu, domain, tag, users, freed),
-	    TP_STRUCT__entry(__string(smmu, dev_name(smmu->dev))
+	    TP_ARGS(domain, tag, users, freed),
+	    TP_STRUCT__entry(__string(smmu, dev_name(tag->smmu->dev))
 			     __field(const void *, domain)
 			     __field(u32, type)
 			     __field(u32, id)

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <glob.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -2583,6 +2584,126 @@ TEST_F_TIMEOUT(fail_nth, pasid, 60)
 	for (dev = 0; dev < 2; dev++)
 		ASSERT_EQ(0, detach_pasid(&t[dev], 1));
 	check_places(_metadata, f);
+}
+
+/*
+ * While a device with an ATS capability is reset it is in the blocking domain,
+ * even if its SMMU has no ATS. It need not do DMA. A second device, which shares
+ * the IOAS and the parent with it, does.
+ */
+static const struct layout ats_device = {
+	.what = "no device with an ATS capability, and another behind a second SMMU",
+	.num = 2,
+	.smmu = { 0, 1 },
+	.ats = true,
+};
+
+FIXTURE(reset)
+{
+	struct smmu_test t[2];
+	u32 pt[NUM_PLACES];
+};
+
+FIXTURE_SETUP(reset)
+{
+	struct smmu_test *t = self->t;
+	u32 *pt = self->pt;
+	const char *reason = ats_device.what;
+
+	if (find_devices(t, &ats_device, 0))
+		reason = open_devices(t, 2) ?: open_dma(&t[1]) ?: open_parent(t) ?:
+			 open_guest(t, t->parent_id, NULL, VSID, ASID);
+	if (reason)
+		SKIP(return, "%s", reason);
+
+	pt[AT_IOAS] = t->iommu->ioas_id;
+	ASSERT_EQ(0, hwpt_alloc(t, pt[AT_IOAS], 0, NULL, &pt[AT_HWPT]));
+	pt[AT_PARENT] = t->parent_id;
+	ASSERT_EQ(0, nested_alloc_cfg(t, STE_0_CFG_BYPASS, &pt[AT_BYPASS]));
+	pt[AT_S1] = t->s1_id;
+	ASSERT_EQ(0, attach(&t[1], t->parent_id));
+}
+
+FIXTURE_TEARDOWN(reset)
+{
+	close_devices(self->t, 2);
+}
+
+/* The device returns to its domain, if there is debugfs to show it */
+TEST_F_TIMEOUT(reset, places, 60)
+{
+	static char before[DEBUGFS_SIZE], after[DEBUGFS_SIZE];
+	struct smmu_test *t = self->t;
+	enum place at;
+
+	for (at = 0; at < DETACHED; at++) {
+		/* While it is detached the same id is the next as after a reset */
+		ASSERT_EQ(0, detach(t));
+		ASSERT_EQ(0, attach(t, self->pt[at]));
+		read_debugfs(t, before);
+		vfio_pci_device_reset(t->device);
+		read_debugfs(t, after);
+		ASSERT_STREQ(before, after);
+	}
+}
+
+struct resets {
+	struct vfio_pci_device *device;
+	unsigned int num;
+	bool stop;
+};
+
+static void *reset_again(void *arg)
+{
+	struct resets *r = arg;
+
+	while (!__atomic_load_n(&r->stop, __ATOMIC_RELAXED)) {
+		vfio_pci_device_reset(r->device);
+		__atomic_add_fetch(&r->num, 1, __ATOMIC_RELAXED);
+	}
+	return NULL;
+}
+
+/*
+ * Attach, map and unmap during resets. Those at stage 1 leave the device blocked,
+ * since its vDEVICE is gone, until it is attached to something else.
+ */
+TEST_F_TIMEOUT(reset, race, 300)
+{
+	struct smmu_test *t = self->t;
+	struct resets r = { .device = t->device };
+	unsigned int i, seen, busy = 0;
+	enum hit hit = HIT_NONE;
+	pthread_t thread;
+	int ret;
+
+	ASSERT_EQ(0, destroy(t, t->vdevice_id));
+	ASSERT_EQ(0, pthread_create(&thread, NULL, reset_again, &r));
+	for (i = 0; i < 5 * NUM_PLACES; i++) {
+		enum place to = i % NUM_PLACES;
+
+		if (to == AT_S1)
+			ASSERT_EQ(0, vdevice_alloc(t, VSID, &t->vdevice_id));
+		while ((ret = to == DETACHED ? detach(t) : attach(t, self->pt[to]))) {
+			ASSERT_EQ(-EBUSY, ret);
+			busy++;
+		}
+		if (to == AT_S1)
+			ASSERT_EQ(0, destroy(t, t->vdevice_id));
+
+		/* The first reset that ends may have been over before the attach */
+		seen = __atomic_load_n(&r.num, __ATOMIC_RELAXED);
+		do {
+			hit = hit == HIT_A ? HIT_B : HIT_A;
+			window_map(t, hit == HIT_A ? t->page_a : t->page_b);
+			check_hit(_metadata, &t[1], 1, hit);
+			window_unmap(t);
+		} while (__atomic_load_n(&r.num, __ATOMIC_RELAXED) - seen < 2);
+	}
+	__atomic_store_n(&r.stop, true, __ATOMIC_RELAXED);
+	ASSERT_EQ(0, pthread_join(thread, NULL));
+	if (!busy)
+		SKIP(return, "no attach met a reset, does the kernel use ATS?");
 }
 
 /* Remove this program's options from @argv and refuse unknown ones */

@@ -40,6 +40,7 @@ static struct test_device {
 	char group[NAME_MAX + 1];
 	u32 type;
 	u8 max_pasid_log2;
+	bool ats;
 	struct iommu_hw_info_arm_smmuv3 info;
 } devices[MAX_DEVICES];
 
@@ -555,6 +556,8 @@ struct layout {
 	u32 stages[MAX_TEST_DEVICES];
 	/* The first two are in one group; no others ever are */
 	bool pair;
+	/* The first has an ATS capability, whether its SMMU has ATS or not */
+	bool ats;
 };
 
 /* But for the stages, could it share every domain with the first device? */
@@ -574,6 +577,8 @@ static bool device_fits(struct smmu_test *t, const struct layout *l,
 	unsigned int j;
 
 	if (!same_features(td) || (td->info.idr[0] & IDR0_STAGES) != stages)
+		return false;
+	if (l->ats && !i && !td->ats)
 		return false;
 
 	for (j = 0; j < i; j++) {
@@ -655,6 +660,25 @@ static void sysfs_link(const char *bdf, const char *name, char *target)
 	snprintf(target, NAME_MAX + 1, "%s", basename(link));
 }
 
+static bool has_ats(const char *bdf)
+{
+	/* No more than there is room for, should the list be a circle */
+	int fd, left = PCI_CFG_SPACE_EXP_SIZE / 8, pos = PCI_CFG_SPACE_SIZE;
+	char path[PATH_MAX];
+	bool found = false;
+	__le32 head;
+
+	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/config", bdf);
+	fd = open(path, O_RDONLY);
+	VFIO_ASSERT_GE(fd, 0, "%s\n", path);
+	while (left-- && pos && pread(fd, &head, 4, pos) == 4) {
+		found |= PCI_EXT_CAP_ID(__le32_to_cpu(head)) == PCI_EXT_CAP_ID_ATS;
+		pos = PCI_EXT_CAP_NEXT(__le32_to_cpu(head));
+	}
+	VFIO_ASSERT_EQ(close(fd), 0);
+	return found;
+}
+
 /* Tests are chosen by what SMMU a device is behind, before they open it */
 static void probe_device(struct test_device *td)
 {
@@ -672,6 +696,7 @@ static void probe_device(struct test_device *td)
 	ioctl_assert(iommu->iommufd, IOMMU_GET_HW_INFO, &cmd);
 	td->type = cmd.out_data_type;
 	td->max_pasid_log2 = cmd.out_max_pasid_log2;
+	td->ats = has_ats(td->bdf);
 
 	VFIO_ASSERT_EQ(close(device->fd), 0);
 	vfio_pci_device_free(device);

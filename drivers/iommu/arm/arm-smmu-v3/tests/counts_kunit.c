@@ -11,10 +11,11 @@
 
 #include "fake.h"
 
-#define TEST_MAX_SMMUS	4
+#define TEST_SMMUS	2
 #define TEST_PASID	3
 #define TEST_IOVA	SZ_1G
 #define TEST_USECS	100
+#define TEST_PHASES	8
 
 enum counts_test_kind {
 	KIND_S1,
@@ -24,113 +25,126 @@ enum counts_test_kind {
 };
 
 enum counts_test_path {
+	PATH_END,
+	/* On each SMMU, one after the other */
 	PATH_ATTACH,
 	PATH_DETACH,
 	PATH_SET_PASID,
 	PATH_CLEAR_PASID,
+	PATH_VSMMU,
+	/* On all SMMUs at the same time */
 	PATH_PAGE,
 	PATH_TABLE,
 	PATH_ALL,
 	PATH_EXIT,
-	PATH_VSMMU,
 };
 
 /*
- * @ops: what each SMMU gets, see arm_smmu_fake_read_ops(). Dots of an unmap or a
- * flush divide it into phases, which are common to all SMMUs.
+ * Paths, in this order, and what each SMMU gets, one letter a command: s
+ * CFGI_STE, c CFGI_CD, a TLBI of an ASID, v of an address, i of an IPA, n of all
+ * stage 1 of a VMID, m of a VMID, t ATC_INV, '.' CMD_SYNC.
  */
-static const struct counts_test_row {
+static const struct counts_test_program {
 	const char *name;
 	enum counts_test_kind kind;
-	enum counts_test_path path;
 	bool ats;
-	const char *ops;
-} counts_test_rows[] = {
-	{ "S1 attach", KIND_S1, PATH_ATTACH, false, "c.c.s.s." },
-	{ "S1 attach ATS", KIND_S1, PATH_ATTACH, true, "c.c.s.s.t." },
-	{ "S1 detach", KIND_S1, PATH_DETACH, false, "s.s.c.c.a." },
-	{ "S1 detach ATS", KIND_S1, PATH_DETACH, true, "s.s.c.c.t.a." },
-	{ "S1 page", KIND_S1, PATH_PAGE, false, "v." },
-	{ "S1 page ATS", KIND_S1, PATH_PAGE, true, "v.t." },
-	{ "S1 table", KIND_S1, PATH_TABLE, false, "a.v." },
-	{ "S1 table ATS", KIND_S1, PATH_TABLE, true, "a.t.v.t." },
-	{ "S1 all", KIND_S1, PATH_ALL, false, "a." },
-	{ "S1 all ATS", KIND_S1, PATH_ALL, true, "a.t." },
-	{ "S2 attach", KIND_S2, PATH_ATTACH, false, "s.s." },
-	{ "S2 detach", KIND_S2, PATH_DETACH, false, "s.s.m." },
-	{ "S2 page", KIND_S2, PATH_PAGE, false, "i." },
-	{ "S2 page ATS", KIND_S2, PATH_PAGE, true, "i.t." },
-	{ "S2 table", KIND_S2, PATH_TABLE, false, "m.i." },
-	{ "S2 all", KIND_S2, PATH_ALL, false, "m." },
-	{ "PASID set", KIND_S1, PATH_SET_PASID, false, "c.c." },
-	{ "PASID clear", KIND_S1, PATH_CLEAR_PASID, false, "c.c." },
-	{ "nested attach", KIND_NESTED, PATH_ATTACH, false, "s.s." },
-	{ "nested detach", KIND_NESTED, PATH_DETACH, false, "s.s.m." },
-	{ "nested page", KIND_NESTED, PATH_PAGE, false, "i.n." },
-	{ "nested page ATS", KIND_NESTED, PATH_PAGE, true, "i.n.t." },
-	{ "nested all", KIND_NESTED, PATH_ALL, false, "m." },
-	{ "nested all ATS", KIND_NESTED, PATH_ALL, true, "m.t." },
-	{ "vSMMU destroy", KIND_NESTED, PATH_VSMMU, false, "m." },
-	{ "SVA attach", KIND_SVA, PATH_ATTACH, false, "c.c.s.s." },
-	{ "SVA page", KIND_SVA, PATH_PAGE, false, "v." },
-	{ "SVA page ATS", KIND_SVA, PATH_PAGE, true, "v.t." },
-	{ "SVA exit", KIND_SVA, PATH_EXIT, false, "c.c.a." },
-	{ "SVA exit ATS", KIND_SVA, PATH_EXIT, true, "c.c.a.t." },
-	{ "SVA detach", KIND_SVA, PATH_DETACH, false, "c.c.a.s.s." },
+	struct {
+		enum counts_test_path path;
+		const char *ops;
+	} rows[8];
+} counts_test_programs[] = {
+	{ "S1", KIND_S1, false, {
+		{ PATH_ATTACH, "c.c.s.s." },
+		{ PATH_PAGE, "v." },
+		{ PATH_TABLE, "a.v." },
+		{ PATH_ALL, "a." },
+		{ PATH_SET_PASID, "c.c." },
+		{ PATH_CLEAR_PASID, "c.c." },
+		{ PATH_DETACH, "s.s.c.c.a." },
+	} }, { "S1 ATS", KIND_S1, true, {
+		{ PATH_ATTACH, "c.c.s.s.t." },
+		{ PATH_PAGE, "v.t." },
+		{ PATH_TABLE, "a.t.v.t." },
+		{ PATH_ALL, "a.t." },
+		{ PATH_DETACH, "s.s.c.c.t.a." },
+	} }, { "S2", KIND_S2, false, {
+		{ PATH_ATTACH, "s.s." },
+		{ PATH_PAGE, "i." },
+		{ PATH_TABLE, "m.i." },
+		{ PATH_ALL, "m." },
+		{ PATH_DETACH, "s.s.m." },
+	} }, { "S2 ATS", KIND_S2, true, {
+		{ PATH_ATTACH, "s.s.t." },
+		{ PATH_PAGE, "i.t." },
+		{ PATH_DETACH, "s.s.t.m." },
+	} }, { "nested", KIND_NESTED, false, {
+		{ PATH_ATTACH, "s.s." },
+		{ PATH_PAGE, "i.n." },
+		{ PATH_ALL, "m." },
+		{ PATH_DETACH, "s.s.m." },
+		{ PATH_VSMMU, "m." },
+	} }, { "nested ATS", KIND_NESTED, true, {
+		{ PATH_ATTACH, "s.s.t." },
+		{ PATH_PAGE, "i.n.t." },
+		{ PATH_ALL, "m.t." },
+		{ PATH_DETACH, "s.s.t.m." },
+	} }, { "SVA", KIND_SVA, false, {
+		{ PATH_ATTACH, "c.c.s.s." },
+		{ PATH_PAGE, "v." },
+		{ PATH_DETACH, "c.c.a.s.s." },
+		{ PATH_ATTACH, "c.c.s.s." },
+		{ PATH_EXIT, "c.a." },
+		{ PATH_DETACH, "c.c.c.a.s.s." },
+	} }, { "SVA ATS", KIND_SVA, true, {
+		{ PATH_ATTACH, "c.c.s.s.t." },
+		{ PATH_PAGE, "v.t." },
+		{ PATH_EXIT, "c.a.t." },
+		{ PATH_DETACH, "c.c.c.t.a.s.s.t." },
+	} },
 };
 
-KUNIT_ARRAY_PARAM_DESC(counts_test_row, counts_test_rows, name);
+KUNIT_ARRAY_PARAM_DESC(counts_test_program, counts_test_programs, name);
 
 struct counts_test {
-	const struct counts_test_row *row;
+	struct kunit *test;
+	enum counts_test_kind kind;
 	unsigned int num;
-	struct arm_smmu_fake *fakes[TEST_MAX_SMMUS];
-	struct arm_smmu_fake_master *fms[TEST_MAX_SMMUS];
+	struct arm_smmu_fake *fakes[TEST_SMMUS];
+	struct arm_smmu_fake_master *fms[TEST_SMMUS];
 	struct iommu_domain *domain;
-	struct iommu_domain *attached[TEST_MAX_SMMUS];
-	struct arm_vsmmu *vsmmus[TEST_MAX_SMMUS];
-	struct iommu_sva *handles[TEST_MAX_SMMUS];
+	struct iommu_domain *attached[TEST_SMMUS];
+	struct arm_vsmmu *vsmmus[TEST_SMMUS];
+	struct iommu_sva *handles[TEST_SMMUS];
 	struct mm_struct *mm;
 };
 
 KUNIT_DEFINE_ACTION_WRAPPER(mmput_wrapper, mmput, struct mm_struct *);
-KUNIT_DEFINE_ACTION_WRAPPER(unbind_wrapper, iommu_sva_unbind_device,
-			    struct iommu_sva *);
 
-static void counts_test_setup(struct kunit *test, struct counts_test *ct)
+/* Make what is attached to the first @num SMMUs */
+static void counts_test_alloc(struct counts_test *ct, unsigned int num)
 {
-	const u32 sids[] = { 1 };
+	struct kunit *test = ct->test;
 	unsigned int i;
 
-	if (ct->row->kind == KIND_SVA) {
+	ct->num = num;
+	if (ct->kind == KIND_SVA) {
 		ct->mm = mm_alloc();
 		KUNIT_ASSERT_NOT_NULL(test, ct->mm);
 		ct->mm->task_size = TASK_SIZE;
-		arch_pick_mmap_layout(ct->mm,
-				      &current->signal->rlim[RLIMIT_STACK]);
+		arch_pick_mmap_layout(ct->mm, &current->signal->rlim[RLIMIT_STACK]);
 		KUNIT_ASSERT_EQ(test, 0,
 				kunit_add_action_or_reset(test, mmput_wrapper,
 							  ct->mm));
-	}
-	for (i = 0; i < ct->num; i++) {
-		ct->fakes[i] = arm_smmu_fake_create(test, 8);
-		ct->fakes[i]->smmu.features |= ARM_SMMU_FEAT_SVA;
-		ct->fms[i] = ct->row->ats ?
-			arm_smmu_fake_add_pci_master(ct->fakes[i], sids, 1, 4) :
-			arm_smmu_fake_add_master(ct->fakes[i], 1, 4);
-		arm_smmu_fake_set_time(ct->fakes[i], TEST_USECS);
-	}
-	if (ct->row->kind == KIND_SVA)
 		return;
+	}
 	ct->domain = arm_smmu_fake_alloc_domain(ct->fms[0],
-						ct->row->kind == KIND_S1 ? 0 :
+						ct->kind == KIND_S1 ? 0 :
 						IOMMU_HWPT_ALLOC_NEST_PARENT);
-	for (i = 0; i < ct->num; i++) {
+	for (i = 0; i < num; i++) {
 		ct->attached[i] = ct->domain;
-		if (ct->row->kind != KIND_NESTED)
+		if (ct->kind != KIND_NESTED)
 			continue;
-		ct->vsmmus[i] = arm_smmu_fake_alloc_vsmmu(ct->fakes[i],
-							  ct->domain);
+		ct->vsmmus[i] = arm_smmu_fake_alloc_vsmmu(ct->fakes[i], ct->domain);
 		ct->attached[i] =
 			arm_smmu_fake_alloc_nested(ct->fms[i], ct->vsmmus[i],
 						   STRTAB_STE_0_CFG_BYPASS,
@@ -138,41 +152,44 @@ static void counts_test_setup(struct kunit *test, struct counts_test *ct)
 	}
 }
 
-static void counts_test_attach(struct kunit *test, struct counts_test *ct,
-			       unsigned int i)
+static int counts_test_do(struct counts_test *ct, enum counts_test_path path,
+			  unsigned int i)
 {
-	if (ct->row->kind != KIND_SVA) {
-		KUNIT_ASSERT_EQ(test, 0,
-				arm_smmu_fake_attach(ct->fms[i],
-						     ct->attached[i]));
-		return;
-	}
-	ct->handles[i] = iommu_sva_bind_device(ct->fms[i]->dev, ct->mm);
-	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, ct->handles[i]);
-	KUNIT_ASSERT_EQ(test, 0,
-			kunit_add_action_or_reset(test, unbind_wrapper,
-						  ct->handles[i]));
-}
+	struct arm_smmu_fake_master *fm = ct->fms[i];
 
-static void counts_test_detach(struct kunit *test, struct counts_test *ct,
-			       unsigned int i)
-{
-	if (ct->row->kind == KIND_SVA)
-		kunit_release_action(test, unbind_wrapper, ct->handles[i]);
-	else
-		KUNIT_ASSERT_EQ(test, 0, arm_smmu_fake_block(ct->fms[i]));
+	switch (path) {
+	case PATH_ATTACH:
+		if (ct->kind != KIND_SVA)
+			return arm_smmu_fake_attach(fm, ct->attached[i]);
+		ct->handles[i] = iommu_sva_bind_device(fm->dev, ct->mm);
+		return PTR_ERR_OR_ZERO(ct->handles[i]);
+	case PATH_DETACH:
+		if (ct->kind != KIND_SVA)
+			return arm_smmu_fake_block(fm);
+		iommu_sva_unbind_device(ct->handles[i]);
+		return 0;
+	case PATH_SET_PASID:
+		return arm_smmu_fake_set_pasid(fm, ct->domain, TEST_PASID,
+					       NULL);
+	case PATH_CLEAR_PASID:
+		return arm_smmu_fake_clear_pasid(fm, TEST_PASID, ct->domain);
+	default:
+		kunit_release_action(ct->test, arm_smmu_fake_vsmmu_destroy,
+				     ct->vsmmus[i]);
+		return 0;
+	}
 }
 
 static void counts_test_drop(struct counts_test *ct)
 {
 	unsigned int i;
 
-	for (i = 0; i < ct->num; i++)
+	for (i = 0; i < TEST_SMMUS; i++)
 		arm_smmu_fake_drop_cmds(ct->fakes[i]);
 }
 
 /* The neighbours of the page keep the table that maps it */
-static void counts_test_munmap(struct kunit *test, struct counts_test *ct)
+static int counts_test_munmap(struct counts_test *ct)
 {
 	unsigned long uaddr;
 	int ret;
@@ -185,168 +202,126 @@ static void counts_test_munmap(struct kunit *test, struct counts_test *ct)
 	if (!ret)
 		ret = vm_munmap(uaddr + PAGE_SIZE, PAGE_SIZE);
 	kthread_unuse_mm(ct->mm);
-	KUNIT_ASSERT_EQ(test, ret, 0);
+	return ret;
 }
 
-/* With a block in place of it, a table goes. Otherwise a page does. */
-static void counts_test_unmap(struct kunit *test, struct counts_test *ct,
-			      bool table)
+static int counts_test_do_all(struct counts_test *ct, enum counts_test_path path)
 {
-	size_t size = table ? SZ_2M : SZ_4K;
-	struct iommu_domain *domain = ct->domain;
+	/* A table of pages goes, or a page whose table stays */
+	size_t size = path == PATH_TABLE ? SZ_2M : SZ_4K;
+	unsigned long iova;
+	int ret = 0;
 
-	if (ct->row->kind == KIND_SVA) {
-		counts_test_munmap(test, ct);
-		return;
+	if (path == PATH_EXIT) {
+		kunit_release_action(ct->test, mmput_wrapper, ct->mm);
+		return 0;
 	}
-	KUNIT_ASSERT_EQ(test, 0,
-			iommu_map(domain, TEST_IOVA, SZ_4K, SZ_4K, IOMMU_READ,
-				  GFP_KERNEL));
-	if (table)
-		KUNIT_ASSERT_EQ(test, 0,
-				iommu_map(domain, TEST_IOVA + SZ_4K, SZ_4K,
-					  SZ_2M - SZ_4K, IOMMU_READ,
-					  GFP_KERNEL));
+	if (path == PATH_ALL) {
+		iommu_flush_iotlb_all(ct->domain);
+		return 0;
+	}
+	if (ct->kind == KIND_SVA)
+		return counts_test_munmap(ct);
+	for (iova = 0; iova < size && !ret; iova += SZ_4K)
+		ret = iommu_map(ct->domain, TEST_IOVA + iova, SZ_4K, SZ_4K,
+				IOMMU_READ, GFP_KERNEL);
 	counts_test_drop(ct);
-	KUNIT_ASSERT_EQ(test, size, iommu_unmap(domain, TEST_IOVA, size));
+	return ret ?: iommu_unmap(ct->domain, TEST_IOVA, size) - size;
 }
 
-/* All of a phase is done on each SMMU before the next phase begins on any */
-static void counts_test_expect_phases(struct kunit *test,
-				      struct counts_test *ct)
+/* All SMMUs got @want, and finished each phase before any began the next */
+static void counts_test_expect(struct counts_test *ct, const char *want,
+			       bool phases, u64 time)
 {
-	u64 first[4], last[4] = {}, stamp;
+	static const char letters[256] = {
+		[CMDQ_OP_CFGI_STE] = 's', [CMDQ_OP_CFGI_CD] = 'c',
+		[CMDQ_OP_TLBI_NH_ASID] = 'a', [CMDQ_OP_TLBI_NH_VA] = 'v',
+		[CMDQ_OP_TLBI_S2_IPA] = 'i', [CMDQ_OP_TLBI_NH_ALL] = 'n',
+		[CMDQ_OP_TLBI_S12_VMALL] = 'm', [CMDQ_OP_ATC_INV] = 't',
+		[CMDQ_OP_CMD_SYNC] = '.',
+	};
+	u64 first[TEST_PHASES + 1], last[TEST_PHASES + 1] = {}, stamp;
+	unsigned int i, num, phase = 0;
+	struct kunit *test = ct->test;
 	struct arm_smmu_cmd cmd;
-	unsigned int i, phase;
+	char ops[64];
+	u8 op;
 
 	memset(first, 0xff, sizeof(first));
 	for (i = 0; i < ct->num; i++) {
+		num = 0;
 		phase = 0;
 		while (arm_smmu_fake_next_cmd(ct->fakes[i], &cmd)) {
-			KUNIT_ASSERT_LT(test, phase, ARRAY_SIZE(first));
-			stamp = arm_smmu_fake_stamp(ct->fakes[i]);
+			op = FIELD_GET(CMDQ_0_OP, cmd.data[0]);
+			if (op == CMDQ_OP_PREFETCH_CFG)
+				continue;
+			KUNIT_ASSERT_LT(test, num, sizeof(ops) - 1);
+			KUNIT_ASSERT_LT(test, phase, TEST_PHASES);
+			ops[num++] = letters[op] ?: '?';
+			stamp = arm_smmu_fake_last_cmd(ct->fakes[i])->stamp;
 			first[phase] = min(first[phase], stamp);
 			last[phase] = max(last[phase], stamp);
-			if (FIELD_GET(CMDQ_0_OP, cmd.data[0]) ==
-			    CMDQ_OP_CMD_SYNC)
-				phase++;
+			phase += op == CMDQ_OP_CMD_SYNC;
 		}
+		ops[num] = 0;
+		KUNIT_EXPECT_STREQ_MSG(test, ops, want, "SMMU %u of %u", i,
+				       ct->num);
 	}
-	for (phase = 0; phase + 1 < ARRAY_SIZE(first); phase++)
-		KUNIT_EXPECT_LT(test, last[phase], first[phase + 1]);
+	if (!phases)
+		return;
+	/* The SMMUs take their time at once */
+	KUNIT_EXPECT_LE(test, time, (phase + 1) * TEST_USECS * NSEC_PER_USEC);
+	for (i = 0; i < TEST_PHASES; i++)
+		KUNIT_EXPECT_LT(test, last[i], first[i + 1]);
 }
 
-static void counts_test_run(struct kunit *test, unsigned int num)
+static void counts_test_run(struct kunit *test)
 {
-	const struct counts_test_row *row = test->param_value;
-	struct counts_test *ct;
-	unsigned int i, phases = 0;
-	bool invs = false;
-	u64 start, time;
-	char ops[128];
-	const char *p;
+	const struct counts_test_program *program = test->param_value;
+	struct counts_test *ct = kunit_kzalloc(test, sizeof(*ct), GFP_KERNEL);
+	const u32 sids[] = { 1 };
+	unsigned int i, num, row;
+	u64 start;
 
-	ct = kunit_kzalloc(test, sizeof(*ct), GFP_KERNEL);
 	KUNIT_ASSERT_NOT_NULL(test, ct);
-	ct->row = row;
-	ct->num = num;
-	counts_test_setup(test, ct);
-	if (row->path != PATH_ATTACH && row->path != PATH_VSMMU)
-		for (i = 0; i < num; i++)
-			counts_test_attach(test, ct, i);
-	if (row->path == PATH_CLEAR_PASID)
-		for (i = 0; i < num; i++)
-			KUNIT_ASSERT_EQ(test, 0,
-					arm_smmu_fake_set_pasid(ct->fms[i],
-								ct->domain,
-								TEST_PASID,
-								NULL));
-	counts_test_drop(ct);
+	ct->test = test;
+	ct->kind = program->kind;
+	for (i = 0; i < TEST_SMMUS; i++) {
+		ct->fakes[i] = arm_smmu_fake_create(test, 8);
+		ct->fakes[i]->smmu.features |= ARM_SMMU_FEAT_SVA;
+		ct->fms[i] = program->ats ?
+			arm_smmu_fake_add_pci_master(ct->fakes[i], sids, 1, 4) :
+			arm_smmu_fake_add_master(ct->fakes[i], 1, 4);
+		arm_smmu_fake_set_time(ct->fakes[i], TEST_USECS);
+	}
 
-	start = arm_smmu_fake_now();
-	switch (row->path) {
-	case PATH_PAGE:
-	case PATH_TABLE:
-		counts_test_unmap(test, ct, row->path == PATH_TABLE);
-		invs = true;
-		break;
-	case PATH_ALL:
-		iommu_flush_iotlb_all(ct->domain);
-		invs = true;
-		break;
-	case PATH_EXIT:
-		kunit_release_action(test, mmput_wrapper, ct->mm);
-		break;
-	default:
-		for (i = 0; i < num; i++) {
-			if (row->path == PATH_ATTACH)
-				counts_test_attach(test, ct, i);
-			else if (row->path == PATH_DETACH)
-				counts_test_detach(test, ct, i);
-			else if (row->path == PATH_SET_PASID)
-				KUNIT_ASSERT_EQ(test, 0,
-						arm_smmu_fake_set_pasid(ct->fms[i],
-									ct->domain,
-									TEST_PASID,
-									NULL));
-			else if (row->path == PATH_CLEAR_PASID)
-				KUNIT_ASSERT_EQ(test, 0,
-						arm_smmu_fake_clear_pasid(ct->fms[i],
-									  TEST_PASID,
-									  ct->domain));
-			else
-				kunit_release_action(test,
-						     arm_smmu_fake_vsmmu_destroy,
-						     ct->vsmmus[i]);
+	for (num = 1; num <= TEST_SMMUS; num++) {
+		counts_test_alloc(ct, num);
+		for (row = 0; program->rows[row].path != PATH_END; row++) {
+			enum counts_test_path path = program->rows[row].path;
+
+			counts_test_drop(ct);
+			start = arm_smmu_fake_now();
+			if (path >= PATH_PAGE)
+				KUNIT_EXPECT_EQ(test, 0, counts_test_do_all(ct, path));
+			for (i = 0; path < PATH_PAGE && i < num; i++)
+				KUNIT_ASSERT_EQ(test, 0, counts_test_do(ct, path, i));
+			counts_test_expect(ct, program->rows[row].ops,
+					   path >= PATH_PAGE && path < PATH_EXIT,
+					   arm_smmu_fake_now() - start);
 		}
 	}
-	time = arm_smmu_fake_now() - start;
-
-	if (invs) {
-		u64 seen[TEST_MAX_SMMUS];
-
-		for (i = 0; i < num; i++)
-			seen[i] = ct->fakes[i]->seen;
-		counts_test_expect_phases(test, ct);
-		for (i = 0; i < num; i++)
-			ct->fakes[i]->seen = seen[i];
-		/* The SMMUs take their time at once */
-		for (p = row->ops; *p; p++)
-			phases += *p == '.';
-		KUNIT_EXPECT_LE(test, time,
-				(phases * TEST_USECS + TEST_USECS) *
-				NSEC_PER_USEC);
-	}
-	for (i = 0; i < num; i++) {
-		arm_smmu_fake_read_ops(ct->fakes[i], ops, sizeof(ops));
-		KUNIT_EXPECT_STREQ_MSG(test, ops, row->ops, "SMMU %u", i);
-	}
-	if (row->path == PATH_SET_PASID)
-		for (i = 0; i < num; i++)
-			KUNIT_EXPECT_EQ(test, 0,
-					arm_smmu_fake_clear_pasid(ct->fms[i],
-								  TEST_PASID,
-								  ct->domain));
-}
-
-static void counts_test_one_smmu(struct kunit *test)
-{
-	counts_test_run(test, 1);
-}
-
-static void counts_test_four_smmus(struct kunit *test)
-{
-	counts_test_run(test, TEST_MAX_SMMUS);
 }
 
 static struct kunit_case counts_test_cases[] = {
-	KUNIT_CASE_PARAM(counts_test_one_smmu, counts_test_row_gen_params),
-	KUNIT_CASE_PARAM(counts_test_four_smmus, counts_test_row_gen_params),
+	KUNIT_CASE_PARAM(counts_test_run, counts_test_program_gen_params),
 	{}
 };
 
 static struct kunit_suite counts_test_suite = {
 	.name = "arm-smmu-v3-counts",
+	.suite_init = arm_smmu_fake_suite_init,
+	.suite_exit = arm_smmu_fake_suite_exit,
 	.test_cases = counts_test_cases,
 };
 

@@ -30,85 +30,52 @@
 #define FAKE_SID_BITS	4
 #define FAKE_EVTQ_SHIFT	7
 
-/* The devices of the test that runs */
-static LIST_HEAD(arm_smmu_fake_masters);
-
 /* Time that a poll takes if it has something to wait for */
 #define FAKE_POLL_NS	(1 * NSEC_PER_USEC)
 /* Time that a poll takes if nothing is going to happen */
 #define FAKE_IDLE_NS	(20 * NSEC_PER_MSEC)
-/* Number of polls for which a task waits for another CPU */
-#define FAKE_MAX_POLLS	200000
-/* Number of polls, with the clock frozen, that mean a deadlock */
-#define FAKE_MAX_FROZEN_POLLS	3000000
-/* Pauses between two polls */
-#define FAKE_RELAXES	32
 /* Time from an error to its interrupt */
 #define FAKE_IRQ_NS	(10 * NSEC_PER_USEC)
-/* Number of timeouts, with no command consumed, that mean a deadlock */
-#define FAKE_MAX_TIMEOUTS	1000
+/* Pauses between two polls */
+#define FAKE_RELAXES	32
+/* Number of polls, with no command consumed, that mean a deadlock */
+#define FAKE_MAX_POLLS	3000000
 
 /* Protects all fake SMMUs, their models and the clock */
 DEFINE_RAW_SPINLOCK(arm_smmu_fake_lock);
 
-const struct iommu_ops *arm_smmu_fake_iommu_ops;
+struct arm_smmu_fake_clock arm_smmu_fake_clock;
 
-static struct {
-	struct list_head fakes;
-	u64 now;
-	u64 stamp;
-	bool frozen;
-	unsigned int num_timeouts;
-	unsigned int idle_timeouts;
-	u64 longest_wait;
-} arm_smmu_fake_clock = {
-	.fakes = LIST_HEAD_INIT(arm_smmu_fake_clock.fakes),
-};
+/* The SMMUs and the devices of the test that runs */
+static LIST_HEAD(fake_list);
+static LIST_HEAD(fake_masters);
 
-KUNIT_DEFINE_ACTION_WRAPPER(vfree_wrapper, vfree, const void *);
+/* SMMUs that no test uses. They stay until the end of the suite with @fake_keep. */
+static LIST_HEAD(fake_idle);
+static bool fake_keep;
+
 KUNIT_DEFINE_ACTION_WRAPPER(domain_free_wrapper, iommu_domain_free,
 			    struct iommu_domain *);
-KUNIT_DEFINE_ACTION_WRAPPER(iopf_queue_free_wrapper, iopf_queue_free,
-			    struct iopf_queue *);
 KUNIT_DEFINE_ACTION_WRAPPER(device_unregister_wrapper, device_unregister,
 			    struct device *);
 KUNIT_DEFINE_ACTION_WRAPPER(kthread_stop_put_wrapper, kthread_stop_put,
 			    struct task_struct *);
 
-struct arm_smmu_fake_task {
-	struct kunit *test;
-	int (*run)(void *data);
-	void *data;
-	struct completion done;
-};
-
-static int arm_smmu_fake_task_run(void *data)
+/* Calls @action when the test ends, before all that was added earlier */
+static void fake_add_action(struct kunit *test, kunit_action_t *action, void *data)
 {
-	struct arm_smmu_fake_task *task = data;
-	int ret;
-
-	/* Makes the static stubs of the test work in this task */
-	current->kunit_test = task->test;
-	ret = task->run(task->data);
-	current->kunit_test = NULL;
-	complete_all(&task->done);
-	return ret;
+	KUNIT_ASSERT_EQ(test, 0, kunit_add_action_or_reset(test, action, data));
 }
 
-/* Ends the current task unless it is the test itself */
-static void arm_smmu_fake_exit_task(void)
+static void *fake_zalloc(struct kunit *test, size_t size)
 {
-	struct arm_smmu_fake_task *ft;
+	void *p = kunit_kzalloc(test, size, GFP_KERNEL);
 
-	if (!(current->flags & PF_KTHREAD) ||
-	    kthread_func(current) != arm_smmu_fake_task_run)
-		return;
-	ft = kthread_data(current);
-	current->kunit_test = NULL;
-	kthread_complete_and_exit(&ft->done, 0);
+	KUNIT_ASSERT_NOT_NULL(test, p);
+	return p;
 }
 
-static u32 arm_smmu_fake_index(struct arm_smmu_fake_queue *fq, u32 index)
+static u32 fake_index(struct arm_smmu_fake_queue *fq, u32 index)
 {
 	struct arm_smmu_ll_queue *llq = &fq->cmdq->q.llq;
 
@@ -116,33 +83,18 @@ static u32 arm_smmu_fake_index(struct arm_smmu_fake_queue *fq, u32 index)
 }
 
 /* The index behind the last command that the driver has published */
-static u32 arm_smmu_fake_prod(struct arm_smmu_fake_queue *fq)
+static u32 fake_prod(struct arm_smmu_fake_queue *fq)
 {
-	return arm_smmu_fake_index(fq, readl(fq->cmdq->q.prod_reg));
+	return fake_index(fq, readl(fq->cmdq->q.prod_reg));
 }
 
-static void arm_smmu_fake_step_model(struct arm_smmu_fake *fake)
+static void fake_step_model(struct arm_smmu_fake *fake)
 {
 	if (fake->ops && fake->ops->step)
 		fake->ops->step(fake);
 }
 
-static void arm_smmu_fake_add_log(struct arm_smmu_fake_queue *fq,
-				  const struct arm_smmu_cmd *cmd)
-{
-	struct arm_smmu_fake *fake = fq->fake;
-
-	fake->log[fake->log_head++ % ARM_SMMU_FAKE_LOG] =
-		(struct arm_smmu_fake_cmd){
-			.cmd = *cmd,
-			.queue = fq,
-			.stamp = ++arm_smmu_fake_clock.stamp,
-			.issued = fq->issued[Q_IDX(&fq->cmdq->q.llq, fq->next)],
-			.time = arm_smmu_fake_clock.now,
-		};
-}
-
-static void arm_smmu_fake_add_msi(struct arm_smmu_fake_queue *fq, u64 addr)
+static void fake_add_msi(struct arm_smmu_fake_queue *fq, u64 addr)
 {
 	struct arm_smmu_fake_msi *msi;
 
@@ -150,18 +102,16 @@ static void arm_smmu_fake_add_msi(struct arm_smmu_fake_queue *fq, u64 addr)
 		return;
 	msi = &fq->msis[fq->msi_head++ % ARM_SMMU_FAKE_MSIS];
 	msi->slot = phys_to_virt(addr);
-	msi->time = arm_smmu_fake_clock.now +
-		    (u64)fq->msi_usecs * NSEC_PER_USEC;
+	msi->time = arm_smmu_fake_clock.now + (u64)fq->msi_usecs * NSEC_PER_USEC;
 }
 
-static bool arm_smmu_fake_write_msis(struct arm_smmu_fake_queue *fq)
+static bool fake_write_msis(struct arm_smmu_fake_queue *fq)
 {
+	struct arm_smmu_fake_msi *msi;
 	bool moved = false;
 
-	while (fq->msi_tail != fq->msi_head) {
-		struct arm_smmu_fake_msi *msi =
-			&fq->msis[fq->msi_tail % ARM_SMMU_FAKE_MSIS];
-
+	for (; fq->msi_tail != fq->msi_head; fq->msi_tail++) {
+		msi = &fq->msis[fq->msi_tail % ARM_SMMU_FAKE_MSIS];
 		if (msi->time > arm_smmu_fake_clock.now)
 			break;
 		/*
@@ -169,27 +119,20 @@ static bool arm_smmu_fake_write_msis(struct arm_smmu_fake_queue *fq)
 		 * effects of the CMD_SYNC are visible first.
 		 */
 		smp_store_release(msi->slot, 0);
-		fq->msi_tail++;
 		moved = true;
 	}
 	return moved;
 }
 
 /* Return: whether the command at @fq->next has to wait because of an error */
-static bool arm_smmu_fake_has_error(struct arm_smmu_fake_queue *fq, bool sync)
+static bool fake_has_error(struct arm_smmu_fake_queue *fq, bool sync)
 {
 	u32 __iomem *cons_reg = fq->cmdq->q.cons_reg;
 
-	if (!fq->err)
+	/* With an ATC_INV timeout CONS stays at the CMD_SYNC */
+	if (!fq->err || (fq->err == CMDQ_ERR_CERROR_ATC_INV_IDX && !sync))
 		return false;
 	if (!fq->err_end) {
-		if (fq->err_left) {
-			fq->err_left--;
-			return false;
-		}
-		/* CONS stays at the CMD_SYNC after the ATC_INV */
-		if (fq->err == CMDQ_ERR_CERROR_ATC_INV_IDX && !sync)
-			return false;
 		writel(fq->next | FIELD_PREP(CMDQ_CONS_ERR, fq->err), cons_reg);
 		fq->err_end = arm_smmu_fake_clock.now + FAKE_IRQ_NS;
 	}
@@ -204,53 +147,41 @@ static bool arm_smmu_fake_has_error(struct arm_smmu_fake_queue *fq, bool sync)
 	return false;
 }
 
-/* Note the time at which the driver has published its commands */
-static void arm_smmu_fake_look(struct arm_smmu_fake_queue *fq)
+static bool fake_is_sync(u64 cmd)
 {
-	u32 prod = arm_smmu_fake_prod(fq);
-
-	while (fq->looked != prod) {
-		fq->issued[Q_IDX(&fq->cmdq->q.llq, fq->looked)] =
-			arm_smmu_fake_clock.now;
-		fq->looked = arm_smmu_fake_index(fq, fq->looked + 1);
-	}
+	return FIELD_GET(CMDQ_0_OP, cmd) == CMDQ_OP_CMD_SYNC;
 }
 
 /* Return: whether one command was consumed */
-static bool arm_smmu_fake_consume_one(struct arm_smmu_fake_queue *fq)
+static bool fake_consume_one(struct arm_smmu_fake_queue *fq)
 {
 	struct arm_smmu_queue *q = &fq->cmdq->q;
 	struct arm_smmu_fake *fake = fq->fake;
 	struct arm_smmu_cmd cmd;
+	__le64 *ent;
 	bool sync;
-	int i;
 
-	if (fq->stopped && fq->start &&
-	    arm_smmu_fake_clock.now >= fq->start) {
+	if (fq->stopped && fq->start && arm_smmu_fake_clock.now >= fq->start)
 		fq->stopped = false;
-		fq->start = 0;
-	}
 	if (fq->next == fq->looked || (fq->stopped && !fq->left))
 		return false;
 
-	sync = FIELD_GET(CMDQ_0_OP, le64_to_cpu(Q_ENT(q, fq->next)[0])) ==
-	       CMDQ_OP_CMD_SYNC;
-	if (!fq->in_sync && arm_smmu_fake_has_error(fq, sync))
+	ent = Q_ENT(q, fq->next);
+	if (!fq->in_sync && fake_has_error(fq, fake_is_sync(le64_to_cpu(ent[0]))))
 		return false;
-	for (i = 0; i < CMDQ_ENT_DWORDS; i++)
-		cmd.data[i] = le64_to_cpu(Q_ENT(q, fq->next)[i]);
-	sync = FIELD_GET(CMDQ_0_OP, cmd.data[0]) == CMDQ_OP_CMD_SYNC;
+	cmd.data[0] = le64_to_cpu(ent[0]);
+	cmd.data[1] = le64_to_cpu(ent[1]);
+	sync = fake_is_sync(cmd.data[0]);
 
 	if (sync && !fq->in_sync) {
 		fq->in_sync = true;
-		fq->sync_end = arm_smmu_fake_clock.now +
-			       (u64)fq->usecs * NSEC_PER_USEC;
+		fq->sync_end = arm_smmu_fake_clock.now + (u64)fq->usecs * NSEC_PER_USEC;
 	}
 	if (fq->in_sync && arm_smmu_fake_clock.now < fq->sync_end)
 		return false;
 	fq->in_sync = false;
 
-	arm_smmu_fake_step_model(fake);
+	fake_step_model(fake);
 	if (sync) {
 		if (fake->ops && fake->ops->sync)
 			fake->ops->sync(fake);
@@ -260,45 +191,54 @@ static bool arm_smmu_fake_consume_one(struct arm_smmu_fake_queue *fq)
 		if (fake->ops && fake->ops->command)
 			fake->ops->command(fake, &cmd);
 	}
-	arm_smmu_fake_step_model(fake);
-	arm_smmu_fake_add_log(fq, &cmd);
+	fake_step_model(fake);
 
+	fake->log[fake->log_head++ % ARM_SMMU_FAKE_LOG] = (struct arm_smmu_fake_cmd){
+			.cmd = cmd,
+			.queue = fq,
+			.stamp = ++arm_smmu_fake_clock.stamp,
+			.issued = fq->issued[Q_IDX(&q->llq, fq->next)],
+			.time = arm_smmu_fake_clock.now,
+		};
 	if (fq->stopped)
 		fq->left--;
-	fq->next = arm_smmu_fake_index(fq, fq->next + 1);
+	fq->next = fake_index(fq, fq->next + 1);
 	writel(fq->next, q->cons_reg);
-	if (sync && FIELD_GET(CMDQ_SYNC_0_CS, cmd.data[0]) ==
-			    CMDQ_SYNC_0_CS_IRQ)
-		arm_smmu_fake_add_msi(fq, cmd.data[1] &
-					  CMDQ_SYNC_1_MSIADDR_MASK);
+	if (sync && FIELD_GET(CMDQ_SYNC_0_CS, cmd.data[0]) == CMDQ_SYNC_0_CS_IRQ)
+		fake_add_msi(fq, cmd.data[1] & CMDQ_SYNC_1_MSIADDR_MASK);
 	return true;
 }
 
 /* Consume what can be consumed now. Return: whether there was anything */
-static bool arm_smmu_fake_consume(struct arm_smmu_fake *fake)
+static bool fake_consume(struct arm_smmu_fake *fake)
 {
 	struct arm_smmu_fake_queue *fq;
 	bool moved = false;
 
 	lockdep_assert_held(&arm_smmu_fake_lock);
 	list_for_each_entry(fq, &fake->queues, list) {
-		arm_smmu_fake_look(fq);
-		moved |= arm_smmu_fake_write_msis(fq);
-		while (arm_smmu_fake_consume_one(fq))
+		u32 prod = fake_prod(fq);
+
+		for (; fq->looked != prod;
+		     fq->looked = fake_index(fq, fq->looked + 1))
+			fq->issued[Q_IDX(&fq->cmdq->q.llq, fq->looked)] =
+				arm_smmu_fake_clock.now;
+		moved |= fake_write_msis(fq);
+		while (fake_consume_one(fq))
 			moved = true;
-		moved |= arm_smmu_fake_write_msis(fq);
+		moved |= fake_write_msis(fq);
 	}
 	return moved;
 }
 
-static bool arm_smmu_fake_consume_all(void)
+static bool fake_consume_all(void)
 {
 	struct arm_smmu_fake *fake;
 	bool moved = false;
 
-	list_for_each_entry(fake, &arm_smmu_fake_clock.fakes, list) {
-		arm_smmu_fake_step_model(fake);
-		moved |= arm_smmu_fake_consume(fake);
+	list_for_each_entry(fake, &fake_list, list) {
+		fake_step_model(fake);
+		moved |= fake_consume(fake);
 	}
 	return moved;
 }
@@ -308,18 +248,18 @@ static bool arm_smmu_fake_consume_all(void)
  * CMD_SYNCs are complete. It may take long on an emulated CPU, which must not
  * make another task time out.
  */
-static bool arm_smmu_fake_is_driver_busy(struct arm_smmu_fake_queue *fq)
+static bool fake_is_driver_busy(struct arm_smmu_fake_queue *fq)
 {
-	u32 prod = arm_smmu_fake_prod(fq);
+	u32 prod = fake_prod(fq);
 
 	/* Lockless against the driver: a poll that guesses wrong is repeated */
-	if (arm_smmu_fake_index(fq, READ_ONCE(fq->cmdq->q.llq.prod)) != prod)
+	if (fake_index(fq, READ_ONCE(fq->cmdq->q.llq.prod)) != prod)
 		return true;
 	return atomic_read(&fq->cmdq->lock) && fq->next == prod &&
 	       fq->msi_head == fq->msi_tail;
 }
 
-static u64 arm_smmu_fake_next_event(struct arm_smmu_fake_queue *fq)
+static u64 fake_next_event(struct arm_smmu_fake_queue *fq)
 {
 	u64 event = U64_MAX;
 
@@ -336,157 +276,227 @@ static u64 arm_smmu_fake_next_event(struct arm_smmu_fake_queue *fq)
 	return event;
 }
 
-/* One step. Return: the time that it takes */
-static u64 arm_smmu_fake_step(unsigned int num_polls)
+/* One step of a task that waits for @left at most. Return: the time it takes */
+static u64 fake_step(u64 left)
 {
+	u64 event = U64_MAX, start = arm_smmu_fake_clock.now;
 	struct arm_smmu_fake_queue *fq;
 	struct arm_smmu_fake *fake;
-	u64 event = U64_MAX, start = arm_smmu_fake_clock.now;
 	bool busy = false;
 
-	if (arm_smmu_fake_consume_all()) {
-		arm_smmu_fake_clock.idle_timeouts = 0;
+	if (fake_consume_all()) {
+		arm_smmu_fake_clock.idle_polls = 0;
 		if (!arm_smmu_fake_clock.frozen)
 			arm_smmu_fake_clock.now += FAKE_POLL_NS;
 		return arm_smmu_fake_clock.now - start;
 	}
+	arm_smmu_fake_clock.idle_polls++;
 	if (arm_smmu_fake_clock.frozen)
 		return 0;
 
-	list_for_each_entry(fake, &arm_smmu_fake_clock.fakes, list) {
+	list_for_each_entry(fake, &fake_list, list) {
 		list_for_each_entry(fq, &fake->queues, list) {
-			event = min(event, arm_smmu_fake_next_event(fq));
-			busy |= arm_smmu_fake_is_driver_busy(fq);
+			event = min(event, fake_next_event(fq));
+			busy |= fake_is_driver_busy(fq);
 		}
 	}
-
-	if (busy && num_polls < FAKE_MAX_POLLS)
+	if (busy)
 		arm_smmu_fake_clock.now += FAKE_POLL_NS;
 	else if (event != U64_MAX)
-		arm_smmu_fake_clock.now = max(event, start + 1);
+		arm_smmu_fake_clock.now = clamp(event, start + 1, start + left + 1);
 	else
 		arm_smmu_fake_clock.now += FAKE_IDLE_NS;
 	if (arm_smmu_fake_clock.now >= event)
-		arm_smmu_fake_consume_all();
+		fake_consume_all();
 	return arm_smmu_fake_clock.now - start;
 }
 
-static void arm_smmu_fake_poll_init(struct arm_smmu_device *smmu,
-				    struct arm_smmu_queue_poll *qp)
+static void fake_poll_init(struct arm_smmu_device *smmu, struct arm_smmu_queue_poll *qp)
 {
 	memset(qp, 0, sizeof(*qp));
 	qp->delay = 1;
 	qp->timeout = ARM_SMMU_POLL_TIMEOUT_US * NSEC_PER_USEC;
 }
 
+struct fake_task {
+	struct kunit *test;
+	int (*run)(void *data);
+	void *data;
+	struct completion done;
+};
+
+static int fake_task_run(void *data)
+{
+	struct fake_task *ft = data;
+	int ret;
+
+	/* Makes the static stubs of the test work in this task */
+	current->kunit_test = ft->test;
+	ret = ft->run(ft->data);
+	current->kunit_test = NULL;
+	complete_all(&ft->done);
+	return ret;
+}
+
 /* End a task that would wait for ever. What it holds is lost. */
-static void arm_smmu_fake_give_up(void)
+static void fake_give_up(void)
 {
 	struct kunit *test = current->kunit_test;
+	struct fake_task *ft;
 
 	pr_err("fake SMMU: the driver waits for ever\n");
 	kunit_set_failure(test);
 	local_irq_enable();
-	arm_smmu_fake_exit_task();
+	if (kthread_func(current) == fake_task_run) {
+		ft = kthread_data(current);
+		current->kunit_test = NULL;
+		kthread_complete_and_exit(&ft->done, 0);
+	}
 	kunit_try_catch_throw(&test->try_catch);
 }
 
 /* @qp->timeout is the time that is left to this wait */
-static int arm_smmu_fake_poll(struct arm_smmu_queue_poll *qp)
+static int fake_poll(struct arm_smmu_queue_poll *qp)
 {
-	bool irqs_off = irqs_disabled(), give_up, timeout;
+	bool give_up, irqs_off = irqs_disabled();
 	u64 used;
 	int i;
 
 	scoped_guard(raw_spinlock_irqsave, &arm_smmu_fake_lock) {
-		qp->timeout -= arm_smmu_fake_step(qp->spin_cnt++);
+		qp->spin_cnt++;
+		qp->timeout -= fake_step(qp->timeout);
 		used = ARM_SMMU_POLL_TIMEOUT_US * NSEC_PER_USEC - qp->timeout;
-		if (irqs_off)
-			arm_smmu_fake_clock.longest_wait =
-				max(arm_smmu_fake_clock.longest_wait, used);
-		give_up = qp->spin_cnt > FAKE_MAX_FROZEN_POLLS;
-		timeout = qp->timeout < 0;
-		if (timeout) {
-			arm_smmu_fake_clock.num_timeouts++;
-			arm_smmu_fake_clock.idle_timeouts++;
-		}
-		if (arm_smmu_fake_clock.idle_timeouts > FAKE_MAX_TIMEOUTS)
-			give_up = true;
+		if (irqs_off && used > arm_smmu_fake_clock.longest_wait)
+			arm_smmu_fake_clock.longest_wait = used;
+		arm_smmu_fake_clock.num_timeouts += qp->timeout < 0;
+		give_up = arm_smmu_fake_clock.idle_polls > FAKE_MAX_POLLS;
 	}
 	if (give_up)
-		arm_smmu_fake_give_up();
+		fake_give_up();
 	/* Leave the lock to other CPUs for a while */
 	for (i = 0; i < FAKE_RELAXES; i++)
 		cpu_relax();
-	return timeout ? -ETIMEDOUT : 0;
+	return qp->timeout < 0 ? -ETIMEDOUT : 0;
+}
+
+static bool fake_repeat(void)
+{
+	return arm_smmu_fake_clock.repeat;
+}
+
+static void fake_clock_init(struct kunit *test)
+{
+	scoped_guard(raw_spinlock_irqsave, &arm_smmu_fake_lock)
+		memset(&arm_smmu_fake_clock, 0, sizeof(arm_smmu_fake_clock));
+	kunit_activate_static_stub(test, arm_smmu_queue_poll_init, fake_poll_init);
+	kunit_activate_static_stub(test, arm_smmu_queue_poll, fake_poll);
+	/* The machine may have the erratum */
+	kunit_activate_static_stub(test, arm_smmu_erratum_repeat_tlbi_cfgi, fake_repeat);
+}
+
+/* Make what costs much time: a device, its fault queue and the log */
+static struct arm_smmu_fake *fake_alloc(struct kunit *test)
+{
+	struct platform_device_info info = {
+		.name = "fake-smmu",
+		.id = PLATFORM_DEVID_AUTO,
+		.dma_mask = DMA_BIT_MASK(48),
+	};
+	struct arm_smmu_fake *fake;
+
+	fake = list_first_entry_or_null(&fake_idle, struct arm_smmu_fake, list);
+	if (fake) {
+		list_del(&fake->list);
+		return fake;
+	}
+	fake = kzalloc_obj(*fake);
+	KUNIT_ASSERT_NOT_NULL(test, fake);
+	fake->log = vmalloc_array(ARM_SMMU_FAKE_LOG, sizeof(*fake->log));
+	KUNIT_ASSERT_NOT_NULL(test, fake->log);
+	/* The driver finds the SMMU of a device on the platform bus */
+	fake->fwnode = fwnode_create_software_node(NULL, NULL);
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, fake->fwnode);
+	info.fwnode = fake->fwnode;
+	fake->pdev = platform_device_register_full(&info);
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, fake->pdev);
+	platform_set_drvdata(fake->pdev, &fake->smmu);
+	dev_set_dma_coherent(&fake->pdev->dev);
+	if (IS_ENABLED(CONFIG_ARM_SMMU_V3_SVA)) {
+		fake->iopf = iopf_queue_alloc(dev_name(&fake->pdev->dev));
+		KUNIT_ASSERT_NOT_NULL(test, fake->iopf);
+	}
+	return fake;
+}
+
+static void fake_free(struct arm_smmu_fake *fake)
+{
+	if (fake->registered) {
+		iommu_device_unregister(&fake->smmu.iommu);
+		iommu_device_sysfs_remove(&fake->smmu.iommu);
+	}
+	if (fake->iopf)
+		iopf_queue_free(fake->iopf);
+	platform_device_unregister(fake->pdev);
+	fwnode_remove_software_node(fake->fwnode);
+	vfree(fake->log);
+	kfree(fake);
 }
 
 /* Runs when all devices, domains and vSMMUs of the test are gone */
-static void arm_smmu_fake_check_ids(void *data)
+static void fake_put(void *data)
 {
 	struct arm_smmu_fake *fake = data;
-
 	struct arm_smmu_device *smmu = &fake->smmu;
-	unsigned int id;
+	struct arm_smmu_pool *pools[] = { &smmu->asids, &smmu->vmids };
+	unsigned int i;
+
+	scoped_guard(raw_spinlock_irqsave, &arm_smmu_fake_lock)
+		list_del(&fake->list);
 
 	/* What is dirty has no owner, but was not flushed again yet */
-	for_each_set_bit(id, smmu->asid_dirty, 1 << smmu->asid_bits)
-		ida_free(&smmu->asid_map, id);
-	for_each_set_bit(id, smmu->vmid_dirty, 1 << smmu->vmid_bits)
-		ida_free(&smmu->vmid_map, id);
-	KUNIT_EXPECT_TRUE(fake->test, ida_is_empty(&smmu->asid_map));
-	KUNIT_EXPECT_TRUE(fake->test, ida_is_empty(&smmu->vmid_map));
-}
-
-static void *arm_smmu_fake_vzalloc(struct kunit *test, size_t size)
-{
-	void *p = vzalloc(size);
-
-	KUNIT_ASSERT_NOT_NULL(test, p);
-	KUNIT_ASSERT_EQ(test, 0,
-			kunit_add_action_or_reset(test, vfree_wrapper, p));
-	return p;
-}
-
-static void arm_smmu_fake_clock_init(struct kunit *test)
-{
-	scoped_guard(raw_spinlock_irqsave, &arm_smmu_fake_lock) {
-		arm_smmu_fake_clock.now = 0;
-		arm_smmu_fake_clock.stamp = 0;
-		arm_smmu_fake_clock.frozen = false;
-		arm_smmu_fake_clock.num_timeouts = 0;
-		arm_smmu_fake_clock.idle_timeouts = 0;
-		arm_smmu_fake_clock.longest_wait = 0;
+	for (i = 0; i < ARRAY_SIZE(pools); i++) {
+		KUNIT_EXPECT_EQ(fake->test, arm_smmu_fake_num_ids(pools[i]),
+				bitmap_weight(pools[i]->dirty, pools[i]->size));
+		KUNIT_EXPECT_EQ(fake->test, pools[i]->num_others, 0);
 	}
-	kunit_activate_static_stub(test, arm_smmu_queue_poll_init,
-				   arm_smmu_fake_poll_init);
-	kunit_activate_static_stub(test, arm_smmu_queue_poll,
-				   arm_smmu_fake_poll);
-	/* The machine may have the erratum */
-	arm_smmu_fake_set_repeat(test, false);
+
+	devres_release_group(smmu->dev, fake);
+	if (!fake_keep) {
+		fake_free(fake);
+		return;
+	}
+	/* The core has smmu->iommu on a list */
+	memset(smmu, 0, offsetof(struct arm_smmu_device, iommu));
+	memset_after(smmu, 0, iommu);
+	memset_startat(fake, 0, test);
+	list_add(&fake->list, &fake_idle);
 }
 
-static void arm_smmu_fake_unlist(void *data)
+/*
+ * Keep fake SMMUs from one test of a suite to the next. To register one takes
+ * long, as the core looks at all devices of all buses.
+ */
+int arm_smmu_fake_suite_init(struct kunit_suite *suite)
 {
-	struct arm_smmu_fake *fake = data;
-
-	guard(raw_spinlock_irqsave)(&arm_smmu_fake_lock);
-	list_del_init(&fake->list);
+	fake_keep = true;
+	return 0;
 }
 
-static void arm_smmu_fake_list(struct arm_smmu_fake *fake)
+/* Undo arm_smmu_fake_suite_init() */
+void arm_smmu_fake_suite_exit(struct kunit_suite *suite)
 {
-	scoped_guard(raw_spinlock_irqsave, &arm_smmu_fake_lock)
-		list_add_tail(&fake->list, &arm_smmu_fake_clock.fakes);
-	KUNIT_ASSERT_EQ(fake->test, 0,
-			kunit_add_action_or_reset(fake->test,
-						  arm_smmu_fake_unlist, fake));
+	struct arm_smmu_fake *fake, *next;
+
+	fake_keep = false;
+	list_for_each_entry_safe(fake, next, &fake_idle, list) {
+		list_del(&fake->list);
+		fake_free(fake);
+	}
 }
 
-static void arm_smmu_fake_init_queue(struct arm_smmu_fake *fake,
-				     struct arm_smmu_fake_queue *fq,
-				     struct arm_smmu_cmdq *cmdq,
-				     unsigned int shift)
+static void fake_init_queue(struct arm_smmu_fake *fake,
+			    struct arm_smmu_fake_queue *fq,
+			    struct arm_smmu_cmdq *cmdq, unsigned int shift)
 {
 	struct arm_smmu_queue *q = &cmdq->q;
 
@@ -494,15 +504,11 @@ static void arm_smmu_fake_init_queue(struct arm_smmu_fake *fake,
 	fq->cmdq = cmdq;
 	q->llq.max_n_shift = shift;
 	q->ent_dwords = CMDQ_ENT_DWORDS;
-	q->base = kunit_kcalloc(fake->test, 1 << shift,
-				CMDQ_ENT_DWORDS * sizeof(u64), GFP_KERNEL);
-	KUNIT_ASSERT_NOT_NULL(fake->test, q->base);
+	q->base = fake_zalloc(fake->test, sizeof(struct arm_smmu_cmd) << shift);
 	q->base_dma = virt_to_phys(q->base);
 	q->prod_reg = (u32 __force __iomem *)&fq->prod;
 	q->cons_reg = (u32 __force __iomem *)&fq->cons;
-	fq->issued = kunit_kcalloc(fake->test, 1 << shift, sizeof(*fq->issued),
-				   GFP_KERNEL);
-	KUNIT_ASSERT_NOT_NULL(fake->test, fq->issued);
+	fq->issued = fake_zalloc(fake->test, sizeof(*fq->issued) << shift);
 	/* A test may switch to MSIs at any time */
 	fake->smmu.options |= ARM_SMMU_OPT_MSIPOLL;
 	KUNIT_ASSERT_EQ(fake->test, 0, arm_smmu_cmdq_init(&fake->smmu, cmdq));
@@ -512,97 +518,41 @@ static void arm_smmu_fake_init_queue(struct arm_smmu_fake *fake,
 		list_add_tail(&fq->list, &fake->queues);
 }
 
-static void arm_smmu_fake_init_evtq(struct arm_smmu_fake *fake)
-{
-	struct arm_smmu_device *smmu = &fake->smmu;
-	struct arm_smmu_queue *q = &smmu->evtq.q;
-	struct kunit *test = fake->test;
-
-	q->llq.max_n_shift = FAKE_EVTQ_SHIFT;
-	q->ent_dwords = EVTQ_ENT_DWORDS;
-	q->base = arm_smmu_fake_vzalloc(test, (EVTQ_ENT_DWORDS * sizeof(u64)) <<
-					      FAKE_EVTQ_SHIFT);
-	q->prod_reg = (u32 __force __iomem *)&fake->evtq_prod;
-	q->cons_reg = (u32 __force __iomem *)&fake->evtq_cons;
-
-	if (!IS_ENABLED(CONFIG_ARM_SMMU_V3_SVA))
-		return;
-	smmu->evtq.iopf = iopf_queue_alloc(dev_name(smmu->dev));
-	KUNIT_ASSERT_NOT_NULL(test, smmu->evtq.iopf);
-	KUNIT_ASSERT_EQ(test, 0,
-			kunit_add_action_or_reset(test, iopf_queue_free_wrapper,
-						  smmu->evtq.iopf));
-}
-
-static void arm_smmu_fake_unregister(void *data)
-{
-	struct arm_smmu_device *smmu = data;
-
-	iommu_device_unregister(&smmu->iommu);
-	iommu_device_sysfs_remove(&smmu->iommu);
-}
-
 /**
  * arm_smmu_fake_create() - Make an SMMU with an empty command queue
  * @test: the test that owns it
  * @shift: log2 of the number of entries in the command queue
  *
- * Return: the fake SMMU, freed with @test. Never NULL or an error, the test is
- * aborted instead.
- *
- * It has stage 1, stage 2 and ATS. Until its first device is added the test may
- * write features, oas, pgsize_bitmap, asid_bits and vmid_bits of its @smmu. A
- * granule of more than PAGE_SIZE must wait until the last device is added, as
- * the core makes a DMA domain for each, which cannot have such a granule.
+ * It has stage 1, stage 2 and ATS, is cache coherent and not behind another
+ * IOMMU. Until its first device is added the test may write features, oas,
+ * pgsize_bitmap, asid_bits and vmid_bits of its @smmu. A granule of more than
+ * PAGE_SIZE must wait until the last device is added, as the core makes a DMA
+ * domain for each, which cannot have such a granule.
  *
  * Commands are consumed when the driver polls a queue, and when the test reads
- * the log of commands. The test has to read 4096 commands before they are
- * overwritten, or not read any.
+ * the log of commands. The other registers are memory too: nothing follows CR0.
  *
- * The SMMU is cache coherent and not behind another IOMMU, so that a DMA address
- * is a physical address.
+ * The test fails if an ASID or VMID is left in the end, unless it is dirty.
  *
- * The other registers are memory too. The ID registers are 0, and CR0 says that
- * the SMMU is on. CR0ACK is 0: nothing follows CR0, and all that the driver
- * does with a running SMMU is to turn it off.
- *
- * The test fails if an ASID or VMID is left in the end. One that is lost for a
- * reason is the test's to free.
+ * Return: the fake SMMU, gone with @test. Never NULL or an error, the test is
+ * aborted instead.
  */
-struct arm_smmu_fake *arm_smmu_fake_create(struct kunit *test,
-					   unsigned int shift)
+struct arm_smmu_fake *arm_smmu_fake_create(struct kunit *test, unsigned int shift)
 {
+	struct arm_smmu_queue *evtq;
 	struct arm_smmu_device *smmu;
 	struct arm_smmu_fake *fake;
-	struct platform_device_info info = {
-		.name = "fake-smmu",
-		.id = PLATFORM_DEVID_AUTO,
-		.dma_mask = DMA_BIT_MASK(48),
-	};
-	struct platform_device *pdev;
 	int i;
 
-	if (list_empty(&arm_smmu_fake_clock.fakes))
-		arm_smmu_fake_clock_init(test);
-
-	fake = kunit_kzalloc(test, sizeof(*fake), GFP_KERNEL);
-	KUNIT_ASSERT_NOT_NULL(test, fake);
+	if (list_empty(&fake_list))
+		fake_clock_init(test);
+	fake = fake_alloc(test);
 	fake->test = test;
-	INIT_LIST_HEAD(&fake->list);
 	INIT_LIST_HEAD(&fake->queues);
-	fake->log = arm_smmu_fake_vzalloc(test, array_size(ARM_SMMU_FAKE_LOG,
-							   sizeof(*fake->log)));
 
 	smmu = &fake->smmu;
-	/* The driver finds the SMMU of a device on the platform bus */
-	info.fwnode = kunit_fwnode_create_software_node(test, NULL, NULL);
-	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, info.fwnode);
-	pdev = kunit_platform_device_register_full(test, &info);
-	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, pdev);
-	platform_set_drvdata(pdev, smmu);
-
-	dev_set_dma_coherent(&pdev->dev);
-	smmu->dev = &pdev->dev;
+	smmu->dev = &fake->pdev->dev;
+	KUNIT_ASSERT_NOT_NULL(test, devres_open_group(smmu->dev, fake, GFP_KERNEL));
 	smmu->features = ARM_SMMU_FEAT_COHERENCY | ARM_SMMU_FEAT_TRANS_S1 |
 			 ARM_SMMU_FEAT_TRANS_S2 | ARM_SMMU_FEAT_NESTING |
 			 ARM_SMMU_FEAT_ATS;
@@ -611,46 +561,52 @@ struct arm_smmu_fake *arm_smmu_fake_create(struct kunit *test,
 	smmu->asid_bits = 16;
 	smmu->vmid_bits = 16;
 	smmu->ssid_bits = 10;
+	smmu->iommu.max_pasids = 1UL << smmu->ssid_bits;
 	smmu->sid_bits = FAKE_SID_BITS;
 	smmu->streams = RB_ROOT;
 	mutex_init(&smmu->streams_mutex);
 	KUNIT_ASSERT_EQ(test, 0, arm_smmu_tag_init(smmu));
-	KUNIT_ASSERT_EQ(test, 0,
-			kunit_add_action_or_reset(test, arm_smmu_fake_check_ids,
-						  fake));
 
-	smmu->base = (void __force __iomem *)
-		kunit_kzalloc(test, ARM_SMMU_REG_SZ, GFP_KERNEL);
-	KUNIT_ASSERT_NOT_NULL(test, (void __force *)smmu->base);
+	smmu->base = (void __force __iomem *)fake_zalloc(test, ARM_SMMU_REG_SZ);
 	writel(CR0_SMMUEN | CR0_CMDQEN, smmu->base + ARM_SMMU_CR0);
 
 	smmu->strtab_cfg.linear.num_ents = 1 << FAKE_SID_BITS;
 	smmu->strtab_cfg.linear.table =
-		kunit_kcalloc(test, 1 << FAKE_SID_BITS,
-			      sizeof(struct arm_smmu_ste), GFP_KERNEL);
-	KUNIT_ASSERT_NOT_NULL(test, smmu->strtab_cfg.linear.table);
+		fake_zalloc(test, sizeof(struct arm_smmu_ste) << FAKE_SID_BITS);
 	for (i = 0; i < 1 << FAKE_SID_BITS; i++)
 		arm_smmu_make_abort_ste(&smmu->strtab_cfg.linear.table[i]);
 
-	arm_smmu_fake_init_queue(fake, &fake->queue, &smmu->cmdq, shift);
-	arm_smmu_fake_init_evtq(fake);
-	arm_smmu_fake_list(fake);
+	fake_init_queue(fake, &fake->queue, &smmu->cmdq, shift);
 
-	smmu->iommu.max_pasids = 1UL << smmu->ssid_bits;
-	KUNIT_ASSERT_EQ(test, 0, arm_smmu_device_register(smmu, pdev->id));
-	arm_smmu_fake_iommu_ops = smmu->iommu.ops;
-	KUNIT_ASSERT_EQ(test, 0,
-			kunit_add_action_or_reset(test, arm_smmu_fake_unregister,
-						  smmu));
+	evtq = &smmu->evtq.q;
+	evtq->llq.max_n_shift = FAKE_EVTQ_SHIFT;
+	evtq->ent_dwords = EVTQ_ENT_DWORDS;
+	evtq->base = fake_zalloc(test, (EVTQ_ENT_DWORDS * sizeof(u64)) <<
+				       FAKE_EVTQ_SHIFT);
+	evtq->prod_reg = (u32 __force __iomem *)&fake->evtq_prod;
+	evtq->cons_reg = (u32 __force __iomem *)&fake->evtq_cons;
+	smmu->evtq.iopf = fake->iopf;
+
+	scoped_guard(raw_spinlock_irqsave, &arm_smmu_fake_lock)
+		list_add_tail(&fake->list, &fake_list);
+	fake_add_action(test, fake_put, fake);
 	return fake;
 }
 
-static struct arm_smmu_cmdq *
-arm_smmu_fake_get_secondary(struct arm_smmu_device *smmu,
-			    struct arm_smmu_cmd *cmd)
+/* Register an SMMU with the core, as its first device or vSMMU needs it */
+void arm_smmu_fake_register(struct arm_smmu_fake *fake)
 {
-	struct arm_smmu_fake *fake =
-		container_of(smmu, struct arm_smmu_fake, smmu);
+	if (fake->registered)
+		return;
+	KUNIT_ASSERT_EQ(fake->test, 0,
+			arm_smmu_device_register(&fake->smmu, fake->pdev->id));
+	fake->registered = true;
+}
+
+static struct arm_smmu_cmdq *fake_get_secondary(struct arm_smmu_device *smmu,
+						struct arm_smmu_cmd *cmd)
+{
+	struct arm_smmu_fake *fake = container_of(smmu, struct arm_smmu_fake, smmu);
 	struct arm_smmu_fake_queue *fq;
 
 	/* The list does not change while the test runs */
@@ -665,93 +621,49 @@ arm_smmu_fake_get_secondary(struct arm_smmu_device *smmu,
  * @fake: the fake SMMU, which has no device yet
  * @shift: log2 of the number of entries in the queue
  * @supports_cmd: whether the driver may issue a command to this queue
- *
- * A queue that does not support MSIs and SEV needs ARM_SMMU_OPT_TEGRA241_CMDQV.
- *
- * Return: the queue. Never NULL or an error, the test is aborted instead.
  */
 struct arm_smmu_fake_queue *
 arm_smmu_fake_add_queue(struct arm_smmu_fake *fake, unsigned int shift,
 			bool (*supports_cmd)(struct arm_smmu_cmd *cmd))
 {
-	struct arm_smmu_fake_queue *fq;
-	struct arm_smmu_cmdq *cmdq;
+	struct arm_smmu_fake_queue *fq = fake_zalloc(fake->test, sizeof(*fq));
+	struct arm_smmu_cmdq *cmdq = fake_zalloc(fake->test, sizeof(*cmdq));
 
-	fq = kunit_kzalloc(fake->test, sizeof(*fq), GFP_KERNEL);
-	KUNIT_ASSERT_NOT_NULL(fake->test, fq);
-	cmdq = kunit_kzalloc(fake->test, sizeof(*cmdq), GFP_KERNEL);
-	KUNIT_ASSERT_NOT_NULL(fake->test, cmdq);
 	cmdq->supports_cmd = supports_cmd;
-	arm_smmu_fake_init_queue(fake, fq, cmdq, shift);
-	fake->impl_ops.get_secondary_cmdq = arm_smmu_fake_get_secondary;
+	fake_init_queue(fake, fq, cmdq, shift);
+	fake->impl_ops.get_secondary_cmdq = fake_get_secondary;
 	fake->smmu.impl_ops = &fake->impl_ops;
 	return fq;
-}
-
-static void __arm_smmu_fake_queue_stop(struct arm_smmu_fake_queue *fq,
-				       unsigned int num)
-{
-	fq->left = num + arm_smmu_fake_index(fq, arm_smmu_fake_prod(fq) -
-					     fq->next);
-	fq->stopped = true;
-	fq->start = 0;
-}
-
-/**
- * arm_smmu_fake_queue_stop() - Let a queue hang after some more commands
- * @fq: the queue
- * @num: number of commands, CMD_SYNCs included, that are still consumed after
- *	 those that the driver has published by now
- */
-void arm_smmu_fake_queue_stop(struct arm_smmu_fake_queue *fq, unsigned int num)
-{
-	guard(raw_spinlock_irqsave)(&arm_smmu_fake_lock);
-	__arm_smmu_fake_queue_stop(fq, num);
-}
-
-/**
- * arm_smmu_fake_queue_start() - Let a queue that hangs go on
- * @fq: the queue
- */
-void arm_smmu_fake_queue_start(struct arm_smmu_fake_queue *fq)
-{
-	guard(raw_spinlock_irqsave)(&arm_smmu_fake_lock);
-	fq->stopped = false;
-	fq->start = 0;
-}
-
-/**
- * arm_smmu_fake_queue_start_after() - Let a queue that hangs go on later
- * @fq: the queue
- * @usecs: the virtual time until then
- */
-void arm_smmu_fake_queue_start_after(struct arm_smmu_fake_queue *fq,
-				     unsigned int usecs)
-{
-	guard(raw_spinlock_irqsave)(&arm_smmu_fake_lock);
-	fq->start = arm_smmu_fake_clock.now + (u64)usecs * NSEC_PER_USEC;
 }
 
 /**
  * arm_smmu_fake_queue_stall() - Let a queue hang for a time
  * @fq: the queue
- * @num: see arm_smmu_fake_queue_stop()
- * @usecs: the virtual time until the queue goes on
+ * @num: number of commands, CMD_SYNCs included, that are still consumed after
+ *	 those that the driver has published by now
+ * @usecs: the virtual time until the queue goes on; 0 if it does not
  */
 void arm_smmu_fake_queue_stall(struct arm_smmu_fake_queue *fq, unsigned int num,
 			       unsigned int usecs)
 {
 	guard(raw_spinlock_irqsave)(&arm_smmu_fake_lock);
-	__arm_smmu_fake_queue_stop(fq, num);
-	fq->start = arm_smmu_fake_clock.now + (u64)usecs * NSEC_PER_USEC;
+	fq->left = num + fake_index(fq, fake_prod(fq) - fq->next);
+	fq->stopped = true;
+	fq->start = usecs ? arm_smmu_fake_clock.now + (u64)usecs * NSEC_PER_USEC : 0;
+}
+
+/* Let a queue that hangs go on */
+void arm_smmu_fake_queue_start(struct arm_smmu_fake_queue *fq)
+{
+	guard(raw_spinlock_irqsave)(&arm_smmu_fake_lock);
+	fq->stopped = false;
 }
 
 /**
- * arm_smmu_fake_queue_set_time() - Let a CMD_SYNC take some time
+ * arm_smmu_fake_queue_set_time() - Let a CMD_SYNC take some virtual time
  * @fq: the queue
- * @usecs: virtual time from when all commands before the CMD_SYNC are consumed
- *	   to when CONS passes it
- * @msi_usecs: virtual time from then to the MSI, if the CMD_SYNC asks for one
+ * @usecs: from when all commands before it are consumed to when CONS passes it
+ * @msi_usecs: from then to the MSI, if the CMD_SYNC asks for one
  */
 void arm_smmu_fake_queue_set_time(struct arm_smmu_fake_queue *fq,
 				  unsigned int usecs, unsigned int msi_usecs)
@@ -761,131 +673,26 @@ void arm_smmu_fake_queue_set_time(struct arm_smmu_fake_queue *fq,
 	fq->msi_usecs = msi_usecs;
 }
 
-/**
- * arm_smmu_fake_queue_set_error() - Let a command raise an error
- * @fq: the queue
- * @err: CMDQ_ERR_CERROR_*
- * @num: number of commands, CMD_SYNCs included, that are consumed before
- *
- * CMDQ_ERR_CERROR_ATC_INV_IDX is raised by the first CMD_SYNC from then on. The
- * driver handles the error some virtual time later, in which CMDQ_CONS has the
- * error code.
+/*
+ * Let the next command raise an error, or the next CMD_SYNC if it is
+ * CMDQ_ERR_CERROR_ATC_INV_IDX. The driver handles it some virtual time later.
  */
-void arm_smmu_fake_queue_set_error(struct arm_smmu_fake_queue *fq,
-				   unsigned int err, unsigned int num)
+void arm_smmu_fake_queue_set_error(struct arm_smmu_fake_queue *fq, unsigned int err)
 {
 	guard(raw_spinlock_irqsave)(&arm_smmu_fake_lock);
 	fq->err = err;
-	fq->err_left = num;
-	fq->err_end = 0;
 }
 
-/**
- * arm_smmu_fake_queue_pending() - Count the commands that are not consumed
- * @fq: the queue
- *
- * Return: number of commands that the driver has published but the SMMU has not
- * consumed.
- */
+/* The number of commands that are published but, also now, not consumed */
 unsigned int arm_smmu_fake_queue_pending(struct arm_smmu_fake_queue *fq)
 {
 	guard(raw_spinlock_irqsave)(&arm_smmu_fake_lock);
-	arm_smmu_fake_consume(fq->fake);
-	return arm_smmu_fake_index(fq, arm_smmu_fake_prod(fq) - fq->next);
+	fake_consume(fq->fake);
+	return fake_index(fq, fake_prod(fq) - fq->next);
 }
 
-/**
- * arm_smmu_fake_now() - Read the virtual clock
- *
- * Return: the virtual time in nanoseconds since the test has made its first SMMU.
- */
-u64 arm_smmu_fake_now(void)
-{
-	guard(raw_spinlock_irqsave)(&arm_smmu_fake_lock);
-	return arm_smmu_fake_clock.now;
-}
-
-/**
- * arm_smmu_fake_freeze() - Stop the virtual clock
- *
- * Commands that take no time are still consumed. No wait times out, so that a
- * test can look at a driver that waits. The test fails if that takes millions of
- * polls.
- */
-void arm_smmu_fake_freeze(void)
-{
-	guard(raw_spinlock_irqsave)(&arm_smmu_fake_lock);
-	arm_smmu_fake_clock.frozen = true;
-}
-
-/**
- * arm_smmu_fake_thaw() - Undo arm_smmu_fake_freeze()
- */
-void arm_smmu_fake_thaw(void)
-{
-	guard(raw_spinlock_irqsave)(&arm_smmu_fake_lock);
-	arm_smmu_fake_clock.frozen = false;
-}
-
-/**
- * arm_smmu_fake_num_timeouts() - Count the timeouts
- *
- * Return: number of waits in this test that timed out.
- */
-unsigned int arm_smmu_fake_num_timeouts(void)
-{
-	guard(raw_spinlock_irqsave)(&arm_smmu_fake_lock);
-	return arm_smmu_fake_clock.num_timeouts;
-}
-
-/**
- * arm_smmu_fake_longest_wait() - Tell the longest wait with interrupts off
- *
- * Return: the virtual time in nanoseconds of the longest wait in this test.
- */
-u64 arm_smmu_fake_longest_wait(void)
-{
-	guard(raw_spinlock_irqsave)(&arm_smmu_fake_lock);
-	return arm_smmu_fake_clock.longest_wait;
-}
-
-static bool arm_smmu_fake_repeat(void)
-{
-	return true;
-}
-
-static bool arm_smmu_fake_no_repeat(void)
-{
-	return false;
-}
-
-/**
- * arm_smmu_fake_set_repeat() - Switch an erratum on or off
- * @test: the test that runs
- * @repeat: whether the driver has to issue CFGI and TLBI commands twice
- */
-void arm_smmu_fake_set_repeat(struct kunit *test, bool repeat)
-{
-	if (repeat)
-		kunit_activate_static_stub(test,
-					   arm_smmu_erratum_repeat_tlbi_cfgi,
-					   arm_smmu_fake_repeat);
-	else
-		kunit_activate_static_stub(test,
-					   arm_smmu_erratum_repeat_tlbi_cfgi,
-					   arm_smmu_fake_no_repeat);
-}
-
-/**
- * arm_smmu_fake_event() - Write an event record
- * @fake: the fake SMMU
- * @evt: the record
- *
- * Context: arm_smmu_fake_lock is held.
- * Return: false if the event queue is full. The event is lost then.
- */
-bool arm_smmu_fake_event(struct arm_smmu_fake *fake,
-			 const u64 evt[EVTQ_ENT_DWORDS])
+/* Write an event record, with arm_smmu_fake_lock held. False if it is lost. */
+bool arm_smmu_fake_event(struct arm_smmu_fake *fake, const u64 evt[EVTQ_ENT_DWORDS])
 {
 	struct arm_smmu_queue *q = &fake->smmu.evtq.q;
 	u32 cons = readl(q->cons_reg);
@@ -902,17 +709,13 @@ bool arm_smmu_fake_event(struct arm_smmu_fake *fake,
 	}
 	for (i = 0; i < EVTQ_ENT_DWORDS; i++)
 		Q_ENT(q, prod)[i] = cpu_to_le64(evt[i]);
-	i = Q_WRP(&q->llq, prod) | Q_IDX(&q->llq, prod);
-	i++;
+	i = (Q_WRP(&q->llq, prod) | Q_IDX(&q->llq, prod)) + 1;
 	/* Orders the record before PROD, pairs with readl() in the driver */
 	writel(Q_OVF(prod) | Q_WRP(&q->llq, i) | Q_IDX(&q->llq, i), q->prod_reg);
 	return true;
 }
 
-/**
- * arm_smmu_fake_handle_events() - Let the driver read the event queue
- * @fake: the fake SMMU
- */
+/* Let the driver read the event queue */
 void arm_smmu_fake_handle_events(struct arm_smmu_fake *fake)
 {
 	arm_smmu_evtq_thread(0, &fake->smmu);
@@ -925,49 +728,33 @@ void arm_smmu_fake_handle_events(struct arm_smmu_fake *fake)
  * @data: the argument of @run
  * @cpu: the CPU to which the task is bound
  *
- * The driver runs on the fake SMMUs only in the test itself and in such tasks.
- * Elsewhere it would poll in the time of the host.
+ * Only such tasks and the test itself wait in virtual time. No task can be made
+ * while another one waits with interrupts off for long.
  *
- * A task cannot be made while another one waits with interrupts off for long.
- *
- * Return: the task, which the caller wakes up. Never NULL or an error, the test
- * is aborted instead.
+ * Return: the task, which the caller wakes up.
  */
 struct task_struct *arm_smmu_fake_create_task(struct kunit *test,
 					      int (*run)(void *data),
 					      void *data, unsigned int cpu)
 {
-	struct arm_smmu_fake_task *ft;
+	struct fake_task *ft = fake_zalloc(test, sizeof(*ft));
 	struct task_struct *task;
 
-	ft = kunit_kzalloc(test, sizeof(*ft), GFP_KERNEL);
-	KUNIT_ASSERT_NOT_NULL(test, ft);
 	ft->test = test;
 	ft->run = run;
 	ft->data = data;
 	init_completion(&ft->done);
-	task = kthread_create(arm_smmu_fake_task_run, ft, "%s/%u", test->name,
-			      cpu);
+	task = kthread_create(fake_task_run, ft, "%s/%u", test->name, cpu);
 	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, task);
 	get_task_struct(task);
 	kthread_bind(task, cpu);
-	KUNIT_ASSERT_EQ(test, 0,
-			kunit_add_action_or_reset(test,
-						  kthread_stop_put_wrapper,
-						  task));
+	fake_add_action(test, kthread_stop_put_wrapper, task);
 	return task;
 }
 
-/**
- * arm_smmu_fake_run_task() - Run a task on the last CPU and stay on the first
- * @test: the test that runs, in the current task
- * @run: see arm_smmu_fake_create_task()
- * @data: the argument of @run
- *
- * Left to itself the scheduler may put both on one CPU, where one of them waits
- * with interrupts off. With a single CPU they share it.
- *
- * Return: the task. Never NULL or an error, the test is aborted instead.
+/*
+ * Run a task on the last CPU and stay on the first. Left to itself the scheduler
+ * may put both on one CPU, where one of them waits with interrupts off.
  */
 struct task_struct *arm_smmu_fake_run_task(struct kunit *test,
 					   int (*run)(void *data), void *data)
@@ -976,50 +763,32 @@ struct task_struct *arm_smmu_fake_run_task(struct kunit *test,
 	struct task_struct *task;
 
 	KUNIT_ASSERT_EQ(test, 0, set_cpus_allowed_ptr(current, cpumask_of(cpu)));
-	task = arm_smmu_fake_create_task(test, run, data,
-					 cpumask_last(cpu_online_mask));
+	task = arm_smmu_fake_create_task(test, run, data, cpumask_last(cpu_online_mask));
 	wake_up_process(task);
 	return task;
 }
 
-/**
- * arm_smmu_fake_join_task() - Wait until the function of a task has returned
- * @test: the test that runs
- * @task: the task, which stays until it is stopped
- */
+/* Wait until the function of a task has returned. The task stays. */
 void arm_smmu_fake_join_task(struct kunit *test, struct task_struct *task)
 {
-	struct arm_smmu_fake_task *ft = kthread_data(task);
+	struct fake_task *ft = kthread_data(task);
 
 	wait_for_completion(&ft->done);
 }
 
-/**
- * arm_smmu_fake_stop_task() - Stop a task before the test ends
- * @test: the test that runs
- * @task: the task, of which nothing is left then
- */
+/* Stop a task before the test ends. Nothing is left of it. */
 void arm_smmu_fake_stop_task(struct kunit *test, struct task_struct *task)
 {
 	kunit_release_action(test, kthread_stop_put_wrapper, task);
 }
 
-/**
- * arm_smmu_fake_next_cmd() - Read the next command that the SMMU has consumed
- * @fake: the fake SMMU
- * @cmd: set to the command
- *
- * What was issued without a CMD_SYNC is consumed first.
- *
- * Return: false if there are no more.
- */
-bool arm_smmu_fake_next_cmd(struct arm_smmu_fake *fake,
-			    struct arm_smmu_cmd *cmd)
+/* Read the next command that was consumed. False if there are no more. */
+bool arm_smmu_fake_next_cmd(struct arm_smmu_fake *fake, struct arm_smmu_cmd *cmd)
 {
 	bool lost = false;
 
 	scoped_guard(raw_spinlock_irqsave, &arm_smmu_fake_lock) {
-		arm_smmu_fake_consume(fake);
+		fake_consume(fake);
 		if (fake->seen == fake->log_head)
 			return false;
 		lost = fake->log_head - fake->seen > ARM_SMMU_FAKE_LOG;
@@ -1030,154 +799,7 @@ bool arm_smmu_fake_next_cmd(struct arm_smmu_fake *fake,
 	return true;
 }
 
-static struct arm_smmu_fake_cmd *
-arm_smmu_fake_last_cmd(struct arm_smmu_fake *fake)
-{
-	return &fake->log[(fake->seen - 1) % ARM_SMMU_FAKE_LOG];
-}
-
-/**
- * arm_smmu_fake_stamp() - When was a command consumed?
- * @fake: the fake SMMU
- *
- * Return: the number, counted over all SMMUs, of the command that
- * arm_smmu_fake_next_cmd() has read last.
- */
-u64 arm_smmu_fake_stamp(struct arm_smmu_fake *fake)
-{
-	guard(raw_spinlock_irqsave)(&arm_smmu_fake_lock);
-	return arm_smmu_fake_last_cmd(fake)->stamp;
-}
-
-/**
- * arm_smmu_fake_time() - When was a command consumed?
- * @fake: the fake SMMU
- *
- * Return: the virtual time at which the command that arm_smmu_fake_next_cmd()
- * has read last was consumed.
- */
-u64 arm_smmu_fake_time(struct arm_smmu_fake *fake)
-{
-	guard(raw_spinlock_irqsave)(&arm_smmu_fake_lock);
-	return arm_smmu_fake_last_cmd(fake)->time;
-}
-
-/**
- * arm_smmu_fake_issued() - When was a command issued?
- * @fake: the fake SMMU
- *
- * Return: the virtual time at which the driver had published the command that
- * arm_smmu_fake_next_cmd() has read last.
- */
-u64 arm_smmu_fake_issued(struct arm_smmu_fake *fake)
-{
-	guard(raw_spinlock_irqsave)(&arm_smmu_fake_lock);
-	return arm_smmu_fake_last_cmd(fake)->issued;
-}
-
-/**
- * arm_smmu_fake_num_consumed() - How many commands has the SMMU consumed?
- * @fake: the fake SMMU
- * @sum: set to the sum of their second words
- *
- * For a test that issues more commands than the log holds.
- *
- * Return: the number of commands, without CMD_SYNCs.
- */
-u64 arm_smmu_fake_num_consumed(struct arm_smmu_fake *fake, u64 *sum)
-{
-	guard(raw_spinlock_irqsave)(&arm_smmu_fake_lock);
-	arm_smmu_fake_consume(fake);
-	*sum = fake->sum_cmds;
-	return fake->num_cmds;
-}
-
-/**
- * arm_smmu_fake_id() - Look up an ASID or VMID in the array of a domain
- * @domain: the domain
- * @fake: the fake SMMU
- * @type: the type of the entry
- * @users: set to the number of users of the entry, or NULL
- *
- * Return: the id of the first live entry of this type, or 0 if there is none.
- */
-u32 arm_smmu_fake_id(struct iommu_domain *domain, struct arm_smmu_fake *fake,
-		     enum arm_smmu_inv_type type, int *users)
-{
-	struct arm_smmu_invs *invs = arm_smmu_fake_invs(domain);
-	struct arm_smmu_inv *inv;
-
-	for (inv = invs->inv; inv != invs->inv + invs->num_invs; inv++) {
-		if (!inv->users || inv->smmu != &fake->smmu ||
-		    inv->type != type)
-			continue;
-		if (users)
-			*users = inv->users;
-		return inv->id;
-	}
-	if (users)
-		*users = 0;
-	return 0;
-}
-
-/**
- * arm_smmu_fake_hw_id() - Read the id that the SMMU uses for a device
- * @fm: the device
- * @pasid: the PASID, or IOMMU_NO_PASID
- *
- * Return: the ASID of a valid CD, the VMID of a stage 2, or 0.
- */
-u32 arm_smmu_fake_hw_id(struct arm_smmu_fake_master *fm, ioasid_t pasid)
-{
-	struct arm_smmu_ste *ste = arm_smmu_fake_ste(fm);
-	u64 cfg = FIELD_GET(STRTAB_STE_0_CFG, le64_to_cpu(ste->data[0]));
-	u64 cd;
-
-	if (cfg == STRTAB_STE_0_CFG_S2_TRANS || cfg == STRTAB_STE_0_CFG_NESTED)
-		return FIELD_GET(STRTAB_STE_2_S2VMID,
-				 le64_to_cpu(ste->data[2]));
-	if (cfg != STRTAB_STE_0_CFG_S1_TRANS)
-		return 0;
-	cd = le64_to_cpu(arm_smmu_fake_cd(fm, pasid)->data[0]);
-	return cd & CTXDESC_CD_0_V ? FIELD_GET(CTXDESC_CD_0_ASID, cd) : 0;
-}
-
-/**
- * arm_smmu_fake_read_ops() - Read the kinds of all commands as a string
- * @fake: the fake SMMU
- * @buf: set to one letter for each command that the test has not read yet: s
- *	 CFGI_STE, c CFGI_CD, a TLBI of an ASID, v of an address, i of an IPA,
- *	 n of all stage 1 of a VMID, m of a VMID, t ATC_INV, '.' CMD_SYNC, '?'
- *	 anything else; nothing for a prefetch
- * @size: the size of @buf; what does not fit is left out
- */
-void arm_smmu_fake_read_ops(struct arm_smmu_fake *fake, char *buf, size_t size)
-{
-	static const char letters[256] = {
-		[CMDQ_OP_CFGI_STE] = 's', [CMDQ_OP_CFGI_CD] = 'c',
-		[CMDQ_OP_TLBI_NH_ASID] = 'a', [CMDQ_OP_TLBI_NH_VA] = 'v',
-		[CMDQ_OP_TLBI_S2_IPA] = 'i', [CMDQ_OP_TLBI_NH_ALL] = 'n',
-		[CMDQ_OP_TLBI_S12_VMALL] = 'm', [CMDQ_OP_ATC_INV] = 't',
-		[CMDQ_OP_CMD_SYNC] = '.',
-	};
-	struct arm_smmu_cmd cmd;
-	size_t num = 0;
-	u8 op;
-
-	while (arm_smmu_fake_next_cmd(fake, &cmd)) {
-		op = FIELD_GET(CMDQ_0_OP, cmd.data[0]);
-		if (op != CMDQ_OP_PREFETCH_CFG && num + 1 < size)
-			buf[num++] = letters[op] ?: '?';
-	}
-	buf[num] = 0;
-}
-
-/**
- * arm_smmu_fake_expect_cmds() - Expect these commands to be issued, and no more
- * @fake: the fake SMMU
- * @cmds: the commands, in order. Of a CMD_SYNC only the opcode is compared.
- * @num: how many there are
- */
+/* Expect these commands, and no more. Of a CMD_SYNC the opcode is compared. */
 void arm_smmu_fake_expect_cmds(struct arm_smmu_fake *fake,
 			       const struct arm_smmu_cmd *cmds,
 			       unsigned int num)
@@ -1193,28 +815,69 @@ void arm_smmu_fake_expect_cmds(struct arm_smmu_fake *fake,
 			cmd.data[0] &= CMDQ_0_OP;
 			cmd.data[1] = 0;
 		}
-		KUNIT_EXPECT_EQ_MSG(test, cmd.data[0], cmds[i].data[0],
-				    "command %u", i);
-		KUNIT_EXPECT_EQ_MSG(test, cmd.data[1], cmds[i].data[1],
-				    "command %u", i);
+		KUNIT_EXPECT_EQ_MSG(test, cmd.data[0], cmds[i].data[0], "command %u", i);
+		KUNIT_EXPECT_EQ_MSG(test, cmd.data[1], cmds[i].data[1], "command %u", i);
 	}
 	while (arm_smmu_fake_next_cmd(fake, &cmd))
 		KUNIT_FAIL(test, "and command %#llx %#llx", cmd.data[0],
 			   cmd.data[1]);
 }
 
-/**
- * arm_smmu_fake_drop_cmds() - Forget what the driver has issued so far
- * @fake: the fake SMMU
- */
+/* Forget what the driver has issued so far */
 void arm_smmu_fake_drop_cmds(struct arm_smmu_fake *fake)
 {
 	guard(raw_spinlock_irqsave)(&arm_smmu_fake_lock);
-	arm_smmu_fake_consume(fake);
+	fake_consume(fake);
 	fake->seen = fake->log_head;
 }
 
-static void arm_smmu_fake_disown(void *data)
+/* The number of all consumed commands, without CMD_SYNCs, and a checksum */
+u64 arm_smmu_fake_num_consumed(struct arm_smmu_fake *fake, u64 *sum)
+{
+	guard(raw_spinlock_irqsave)(&arm_smmu_fake_lock);
+	fake_consume(fake);
+	*sum = fake->sum_cmds;
+	return fake->num_cmds;
+}
+
+/*
+ * The id of the first live entry of a type in the array of a domain, or 0, and
+ * the number of its users
+ */
+u32 arm_smmu_fake_id(struct iommu_domain *domain, struct arm_smmu_fake *fake,
+		     enum arm_smmu_inv_type type, int *users)
+{
+	struct arm_smmu_invs *invs = arm_smmu_fake_invs(domain);
+	struct arm_smmu_inv *inv;
+
+	for (inv = invs->inv; inv != invs->inv + invs->num_invs; inv++) {
+		if (!inv->users || inv->smmu != &fake->smmu || inv->type != type)
+			continue;
+		if (users)
+			*users = inv->users;
+		return inv->id;
+	}
+	if (users)
+		*users = 0;
+	return 0;
+}
+
+/* The id that the SMMU uses: the ASID of a valid CD, the VMID of a stage 2, or 0 */
+u32 arm_smmu_fake_hw_id(struct arm_smmu_fake_master *fm, ioasid_t pasid)
+{
+	struct arm_smmu_ste *ste = arm_smmu_fake_ste(fm);
+	u64 cfg = FIELD_GET(STRTAB_STE_0_CFG, le64_to_cpu(ste->data[0]));
+	u64 cd;
+
+	if (cfg == STRTAB_STE_0_CFG_S2_TRANS || cfg == STRTAB_STE_0_CFG_NESTED)
+		return FIELD_GET(STRTAB_STE_2_S2VMID, le64_to_cpu(ste->data[2]));
+	if (cfg != STRTAB_STE_0_CFG_S1_TRANS)
+		return 0;
+	cd = le64_to_cpu(arm_smmu_fake_cd(fm, pasid)->data[0]);
+	return cd & CTXDESC_CD_0_V ? FIELD_GET(CTXDESC_CD_0_ASID, cd) : 0;
+}
+
+static void fake_disown(void *data)
 {
 	struct arm_smmu_fake_master *fm = data;
 
@@ -1223,35 +886,33 @@ static void arm_smmu_fake_disown(void *data)
 	iommu_device_release_dma_owner(fm->dev);
 }
 
-/* What firmware would say of a device */
-static void arm_smmu_fake_describe(struct arm_smmu_fake *fake,
-				   struct device *dev, u32 flags,
-				   const u32 *sids, unsigned int num_sids)
+/* What firmware would say of a device, which is not on its bus yet */
+static void fake_describe(struct arm_smmu_fake *fake, struct device *dev,
+			  u32 flags, const u32 *sids, unsigned int num_sids)
 {
 	struct kunit *test = fake->test;
 	struct iommu_fwspec *fwspec;
 
+	arm_smmu_fake_register(fake);
 	/* The core frees these two with the device */
 	dev->iommu = kzalloc_obj(*dev->iommu);
 	KUNIT_ASSERT_NOT_NULL(test, dev->iommu);
 	mutex_init(&dev->iommu->lock);
 	fwspec = kzalloc_flex(*fwspec, ids, num_sids);
 	KUNIT_ASSERT_NOT_NULL(test, fwspec);
-	fwspec->iommu_fwnode = fwnode_handle_get(dev_fwnode(fake->smmu.dev));
-	fwspec->flags = flags;
+	fwspec->iommu_fwnode = fwnode_handle_get(fake->fwnode);
+	fwspec->flags = flags | IOMMU_FWSPEC_PCI_RC_CANWBS;
 	fwspec->num_ids = num_sids;
 	memcpy(fwspec->ids, sids, num_sids * sizeof(*sids));
 	dev_iommu_fwspec_set(dev, fwspec);
 }
 
-static struct arm_smmu_fake_master *
-arm_smmu_fake_own_master(struct arm_smmu_fake *fake, struct device *dev)
+static struct arm_smmu_fake_master *fake_own_master(struct arm_smmu_fake *fake,
+						    struct device *dev)
 {
 	struct kunit *test = fake->test;
-	struct arm_smmu_fake_master *fm;
+	struct arm_smmu_fake_master *fm = fake_zalloc(test, sizeof(*fm));
 
-	fm = kunit_kzalloc(test, sizeof(*fm), GFP_KERNEL);
-	KUNIT_ASSERT_NOT_NULL(test, fm);
 	fm->fake = fake;
 	fm->dev = dev;
 	fm->group = dev->iommu_group;
@@ -1259,10 +920,8 @@ arm_smmu_fake_own_master(struct arm_smmu_fake *fake, struct device *dev)
 	fm->master = dev_iommu_priv_get(dev);
 
 	KUNIT_ASSERT_EQ(test, 0, iommu_device_claim_dma_owner(dev, fm));
-	list_add(&fm->list, &arm_smmu_fake_masters);
-	KUNIT_ASSERT_EQ(test, 0,
-			kunit_add_action_or_reset(test, arm_smmu_fake_disown,
-						  fm));
+	list_add(&fm->list, &fake_masters);
+	fake_add_action(test, fake_disown, fm);
 	arm_smmu_fake_drop_cmds(fake);
 	return fm;
 }
@@ -1274,16 +933,11 @@ arm_smmu_fake_own_master(struct arm_smmu_fake *fake, struct device *dev)
  * @ssid_bits: how many bits of PASID it has
  *
  * The device is owned as if by a driver of user space, and attached to the
- * blocked domain. What firmware says of a device is made up; from there on the
- * code is that of the core and of the driver. iommu_mock_device_add() is of no
- * use here: it exists only with CONFIG_IOMMUFD_TEST and knows no stream IDs.
- *
- * Return: the device, removed with the test. Never NULL or an error, the test
- * is aborted instead.
+ * blocked domain. What firmware says of a device is made up. From there on the
+ * code is that of the core and of the driver.
  */
 struct arm_smmu_fake_master *
-arm_smmu_fake_add_master(struct arm_smmu_fake *fake, u32 sid,
-			 unsigned int ssid_bits)
+arm_smmu_fake_add_master(struct arm_smmu_fake *fake, u32 sid, unsigned int ssid_bits)
 {
 	const struct property_entry properties[] = {
 		PROPERTY_ENTRY_U32("pasid-num-bits", ssid_bits),
@@ -1299,93 +953,51 @@ arm_smmu_fake_add_master(struct arm_smmu_fake *fake, u32 sid,
 					   PLATFORM_DEVID_AUTO);
 	KUNIT_ASSERT_NOT_NULL(test, pdev);
 	device_set_node(&pdev->dev, fwnode_handle_get(node));
-	arm_smmu_fake_describe(fake, &pdev->dev, IOMMU_FWSPEC_PCI_RC_CANWBS,
-			       &sid, 1);
+	fake_describe(fake, &pdev->dev, 0, &sid, 1);
 
 	/* The core probes the device as it appears on its bus */
 	KUNIT_ASSERT_EQ(test, 0, kunit_platform_device_add(test, pdev));
-	return arm_smmu_fake_own_master(fake, &pdev->dev);
+	return fake_own_master(fake, &pdev->dev);
 }
 
-/**
- * arm_smmu_fake_add_pci_master() - Put a PCI device with ATS behind a fake SMMU
- * @fake: the fake SMMU
- * @sids: the stream IDs of the device, all less than 16; also one of them twice
- * @num_sids: how many stream IDs it has
- * @ssid_bits: how many bits of PASID it has; 0 if it has no PASID capability
- *
- * Like arm_smmu_fake_add_master(). Without CONFIG_PCI_PASID the test is
- * skipped. The driver leaves ATS alone if the test takes ARM_SMMU_FEAT_ATS from
- * the SMMU, or IOMMU_FWSPEC_PCI_RC_ATS from the device.
- *
- * Return: the device, removed with the test. Never NULL or an error, the test
- * is aborted instead.
- */
+/* A PCI device with ATS, and with PASIDs unless @ssid_bits is 0 */
 struct arm_smmu_fake_master *
 arm_smmu_fake_add_pci_master(struct arm_smmu_fake *fake, const u32 *sids,
 			     unsigned int num_sids, unsigned int ssid_bits)
 {
 	struct device *dev = arm_smmu_fake_pci_alloc(fake, sids[0], ssid_bits);
-	struct kunit *test = fake->test;
 
-	arm_smmu_fake_describe(fake, dev, IOMMU_FWSPEC_PCI_RC_ATS |
-			       IOMMU_FWSPEC_PCI_RC_CANWBS, sids, num_sids);
-	KUNIT_ASSERT_EQ(test, 0, device_add(dev));
-	KUNIT_ASSERT_EQ(test, 0,
-			kunit_add_action_or_reset(test,
-						  device_unregister_wrapper,
-						  dev));
-	return arm_smmu_fake_own_master(fake, dev);
+	fake_describe(fake, dev, IOMMU_FWSPEC_PCI_RC_ATS, sids, num_sids);
+	KUNIT_ASSERT_EQ(fake->test, 0, device_add(dev));
+	fake_add_action(fake->test, device_unregister_wrapper, dev);
+	return fake_own_master(fake, dev);
 }
 
-static void arm_smmu_fake_park(void *unused)
+static void fake_park(void *unused)
 {
 	struct arm_smmu_fake_master *fm;
 
-	list_for_each_entry(fm, &arm_smmu_fake_masters, list)
-		WARN_ON(arm_smmu_fake_attach(fm, arm_smmu_fake_blocked(fm)));
+	list_for_each_entry(fm, &fake_masters, list)
+		WARN_ON(arm_smmu_fake_block(fm));
 }
 
-/**
- * arm_smmu_fake_own_domain() - Free a domain with the test
- * @fm: a device of the test
- * @domain: the domain
- *
- * Any device of the test may still be attached to it then, a PASID may not.
- */
+/* Free a domain with the test. A device may be attached then, a PASID may not. */
 void arm_smmu_fake_own_domain(struct arm_smmu_fake_master *fm,
 			      struct iommu_domain *domain)
 {
-	struct kunit *test = fm->fake->test;
-
-	KUNIT_ASSERT_EQ(test, 0,
-			kunit_add_action_or_reset(test, domain_free_wrapper,
-						  domain));
+	fake_add_action(fm->fake->test, domain_free_wrapper, domain);
 	/* Runs first */
-	KUNIT_ASSERT_EQ(test, 0,
-			kunit_add_action_or_reset(test, arm_smmu_fake_park,
-						  NULL));
+	fake_add_action(fm->fake->test, fake_park, NULL);
 }
 
-/**
- * arm_smmu_fake_free_domain() - Free a domain before the test ends
- * @fm: the device that was given to arm_smmu_fake_own_domain()
- * @domain: the domain, to which nothing is attached any more
- */
+/* Free a domain of arm_smmu_fake_own_domain() before the test ends */
 void arm_smmu_fake_free_domain(struct arm_smmu_fake_master *fm,
 			       struct iommu_domain *domain)
 {
 	kunit_release_action(fm->fake->test, domain_free_wrapper, domain);
 }
 
-/**
- * arm_smmu_fake_alloc_domain() - Make a paging domain
- * @fm: the device to make it for
- * @flags: IOMMU_HWPT_ALLOC_*
- *
- * Return: the domain, see arm_smmu_fake_own_domain(). Never NULL or an error,
- * the test is aborted instead.
- */
+/* Make a paging domain, see arm_smmu_fake_own_domain() */
 struct iommu_domain *
 arm_smmu_fake_alloc_domain(struct arm_smmu_fake_master *fm, u32 flags)
 {
@@ -1397,57 +1009,37 @@ arm_smmu_fake_alloc_domain(struct arm_smmu_fake_master *fm, u32 flags)
 	return domain;
 }
 
-/**
- * arm_smmu_fake_attach() - Attach a device in place of what it is attached to
- * @fm: the device
- * @domain: the domain
- *
- * Return: what the driver returns.
- */
-int arm_smmu_fake_attach(struct arm_smmu_fake_master *fm,
-			 struct iommu_domain *domain)
+/* Attach a device in place of what it is attached to */
+int arm_smmu_fake_attach(struct arm_smmu_fake_master *fm, struct iommu_domain *domain)
 {
 	return iommu_replace_group_handle(fm->group, domain, &fm->handle);
 }
 
-struct arm_smmu_fake_pasid {
+struct fake_pasid {
 	struct iommu_domain *domain;
 	struct iommu_domain *old;
 	ioasid_t pasid;
 };
 
-static int arm_smmu_fake_set_pasid_locked(struct device *dev, void *data)
+static int fake_set_pasid_locked(struct device *dev, void *data)
 {
-	struct arm_smmu_fake_pasid *fp = data;
+	struct fake_pasid *fp = data;
 
-	return fp->domain->ops->set_dev_pasid(fp->domain, dev, fp->pasid,
-					      fp->old);
+	return fp->domain->ops->set_dev_pasid(fp->domain, dev, fp->pasid, fp->old);
 }
 
-/**
- * arm_smmu_fake_set_pasid() - Attach a PASID of a device
- * @fm: the device
- * @domain: the domain, the blocked one to detach
- * @pasid: the PASID
- * @old: the domain that the PASID is attached to, or NULL
- *
- * The core allocates for its own book-keeping, which is in the way of a test
- * that counts allocations. So call the driver, under the group's mutex.
- *
- * Return: what the driver returns.
+/*
+ * Attach a PASID that is attached to @old, if any; to the blocked domain to
+ * detach it. The core allocates for its own book-keeping, which is in the way of
+ * a test that counts allocations. So call the driver, under the group's mutex.
  */
 int arm_smmu_fake_set_pasid(struct arm_smmu_fake_master *fm,
 			    struct iommu_domain *domain, ioasid_t pasid,
 			    struct iommu_domain *old)
 {
-	struct arm_smmu_fake_pasid fp = {
-		.domain = domain,
-		.old = old,
-		.pasid = pasid,
-	};
+	struct fake_pasid fp = { domain, old, pasid };
 
-	return iommu_group_for_each_dev(fm->group, &fp,
-					arm_smmu_fake_set_pasid_locked);
+	return iommu_group_for_each_dev(fm->group, &fp, fake_set_pasid_locked);
 }
 
 /*
@@ -1457,67 +1049,48 @@ int arm_smmu_fake_set_pasid(struct arm_smmu_fake_master *fm,
  */
 static struct {
 	struct task_struct *task;
-	struct kprobe alloc;
-	struct kprobe free;
-	unsigned int allocs;
-	unsigned int frees;
 	unsigned int fail_nth;
+	int balance;
 	bool failed;
-} arm_smmu_fake_slab;
+} fake_slab;
 
-static int arm_smmu_fake_alloc_hook(struct kprobe *p, struct pt_regs *regs)
+static int fake_alloc_hook(struct kprobe *p, struct pt_regs *regs)
 {
-	if (current != READ_ONCE(arm_smmu_fake_slab.task) || !in_task())
+	if (current != READ_ONCE(fake_slab.task) || !in_task())
 		return 0;
 	/* Debug objects and kmemleak allocate for themselves, and cope */
 	if (regs_get_kernel_argument(regs, 1) & (__force u64)__GFP_NOWARN)
 		return 0;
 
-	if (++arm_smmu_fake_slab.allocs != arm_smmu_fake_slab.fail_nth)
+	fake_slab.balance++;
+	if (!fake_slab.fail_nth || --fake_slab.fail_nth)
 		return 0;
 
-	arm_smmu_fake_slab.allocs--;
-	arm_smmu_fake_slab.fail_nth = 0;
-	arm_smmu_fake_slab.failed = true;
-
+	fake_slab.balance--;
+	fake_slab.failed = true;
 	/* Return from should_failslab() in place of running it */
 	regs_set_return_value(regs, -ENOMEM);
 	instruction_pointer_set(regs, procedure_link_pointer(regs));
 	return 1;
 }
 
-static int arm_smmu_fake_free_hook(struct kprobe *p, struct pt_regs *regs)
+static int fake_free_hook(struct kprobe *p, struct pt_regs *regs)
 {
-	if (current == READ_ONCE(arm_smmu_fake_slab.task) && in_task() &&
+	if (current == READ_ONCE(fake_slab.task) && in_task() &&
 	    !ZERO_OR_NULL_PTR((void *)regs_get_kernel_argument(regs, 0)))
-		arm_smmu_fake_slab.frees++;
+		fake_slab.balance--;
 	return 0;
 }
 
-static void arm_smmu_fake_slab_unregister(void *unused)
+static struct kprobe fake_probes[2];
+static bool fake_probes_on;
+
+static void fake_probes_off(void *unused)
 {
-	WRITE_ONCE(arm_smmu_fake_slab.task, NULL);
-	unregister_kprobe(&arm_smmu_fake_slab.free);
-	unregister_kprobe(&arm_smmu_fake_slab.alloc);
-}
-
-static int arm_smmu_fake_slab_register(void)
-{
-	int ret;
-
-	memset(&arm_smmu_fake_slab, 0, sizeof(arm_smmu_fake_slab));
-	arm_smmu_fake_slab.alloc.symbol_name = "should_failslab";
-	arm_smmu_fake_slab.alloc.pre_handler = arm_smmu_fake_alloc_hook;
-	arm_smmu_fake_slab.free.symbol_name = "kfree";
-	arm_smmu_fake_slab.free.pre_handler = arm_smmu_fake_free_hook;
-
-	ret = register_kprobe(&arm_smmu_fake_slab.alloc);
-	if (ret)
-		return ret;
-	ret = register_kprobe(&arm_smmu_fake_slab.free);
-	if (ret)
-		unregister_kprobe(&arm_smmu_fake_slab.alloc);
-	return ret;
+	WRITE_ONCE(fake_slab.task, NULL);
+	unregister_kprobe(&fake_probes[1]);
+	unregister_kprobe(&fake_probes[0]);
+	fake_probes_on = false;
 }
 
 /**
@@ -1525,41 +1098,42 @@ static int arm_smmu_fake_slab_register(void)
  * @test: the test that runs
  * @fail_nth: which allocation from now on fails, counted from 1
  *
- * Nothing between start and stop may allocate but the code under test.
- *
- * Return: 0, or an error if the kernel is built without CONFIG_KPROBES or
- * CONFIG_FAILSLAB.
+ * Return: 0, or an error without CONFIG_KPROBES or CONFIG_FAILSLAB.
  */
 int arm_smmu_fake_slab_start(struct kunit *test, unsigned int fail_nth)
 {
-	int ret = arm_smmu_fake_slab_register();
+	int ret;
 
-	if (ret)
-		return ret;
-	/* In case the test is aborted before it comes to stop */
-	ret = kunit_add_action_or_reset(test, arm_smmu_fake_slab_unregister,
-					NULL);
-	if (ret)
-		return ret;
-
-	arm_smmu_fake_slab.fail_nth = fail_nth;
-	WRITE_ONCE(arm_smmu_fake_slab.task, current);
+	if (!fake_probes_on) {
+		fake_probes[0] = (struct kprobe){
+			.symbol_name = "should_failslab",
+			.pre_handler = fake_alloc_hook,
+		};
+		fake_probes[1] = (struct kprobe){
+			.symbol_name = "kfree",
+			.pre_handler = fake_free_hook,
+		};
+		ret = register_kprobe(&fake_probes[0]);
+		if (ret)
+			return ret;
+		KUNIT_ASSERT_EQ(test, 0, register_kprobe(&fake_probes[1]));
+		/* To unregister takes long, so this waits until the test ends */
+		fake_probes_on = true;
+		fake_add_action(test, fake_probes_off, NULL);
+	}
+	fake_slab.fail_nth = fail_nth;
+	fake_slab.balance = 0;
+	fake_slab.failed = false;
+	WRITE_ONCE(fake_slab.task, current);
 	return 0;
 }
 
-/**
- * arm_smmu_fake_slab_stop() - End what arm_smmu_fake_slab_start() began
- * @test: the test that runs
- * @balance: set to the number of allocations that were not freed
- *
- * Return: true if an allocation was made to fail.
- */
+/* True if an allocation failed. @balance: how many were not freed. */
 bool arm_smmu_fake_slab_stop(struct kunit *test, int *balance)
 {
-	WRITE_ONCE(arm_smmu_fake_slab.task, NULL);
-	kunit_release_action(test, arm_smmu_fake_slab_unregister, NULL);
-	*balance = arm_smmu_fake_slab.allocs - arm_smmu_fake_slab.frees;
-	return arm_smmu_fake_slab.failed;
+	WRITE_ONCE(fake_slab.task, NULL);
+	*balance = fake_slab.balance;
+	return fake_slab.failed;
 }
 
 MODULE_IMPORT_NS("EXPORTED_FOR_KUNIT_TESTING");

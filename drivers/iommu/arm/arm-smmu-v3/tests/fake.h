@@ -11,21 +11,13 @@
 
 struct arm_smmu_fake;
 
-/**
- * struct arm_smmu_fake_ops - What a model of the hardware does with commands
- * @command: A command other than CMD_SYNC is consumed. Commands of one queue
- *	     come in the order of the queue.
- * @sync: A CMD_SYNC completes. All commands before it must have taken effect on
- *	  return.
- * @step: Called in each step of the virtual time, and before and after each
- *	  command.
- *
- * All are called with arm_smmu_fake_lock held and interrupts off. Each may be
- * NULL.
+/*
+ * What a model of the hardware does: a command is consumed, a CMD_SYNC completes
+ * with all commands before it, and a step of the virtual time, also before and
+ * after each command. With arm_smmu_fake_lock held and interrupts off.
  */
 struct arm_smmu_fake_ops {
-	void (*command)(struct arm_smmu_fake *fake,
-			const struct arm_smmu_cmd *cmd);
+	void (*command)(struct arm_smmu_fake *fake, const struct arm_smmu_cmd *cmd);
 	void (*sync)(struct arm_smmu_fake *fake);
 	void (*step)(struct arm_smmu_fake *fake);
 };
@@ -38,57 +30,31 @@ struct arm_smmu_fake_msi {
 
 #define ARM_SMMU_FAKE_MSIS	64
 
-/**
- * struct arm_smmu_fake_queue - A command queue of a fake SMMU
- * @fake: the fake SMMU
- * @cmdq: the driver's view of the queue
- * @list: entry in &arm_smmu_fake.queues
- * @prod: the register CMDQ_PROD
- * @cons: the register CMDQ_CONS
- * @next: index of the command that is consumed next
- * @looked: the last value of @prod that was looked at
- * @issued: for each slot, the time at which its command was published
- * @usecs: virtual time that a CMD_SYNC takes
- * @msi_usecs: virtual time from the completion of a CMD_SYNC to its MSI
- * @sync_end: time at which the current CMD_SYNC completes
- * @in_sync: whether the command at @next is a CMD_SYNC that has begun
- * @stopped: whether consumption stops after @left more commands
- * @left: number of commands until consumption stops
- * @start: time at which a stopped queue starts again, or 0
- * @err: the error to raise, CMDQ_ERR_CERROR_*, or 0
- * @err_left: number of commands until the error is raised
- * @err_end: time at which the driver handles the current error, or 0
- * @msis: MSIs to be written, a ring
- * @msi_head: number of MSIs ever added to @msis
- * @msi_tail: number of MSIs ever written from @msis
- *
- * arm_smmu_fake_lock protects all but @prod, which the driver writes.
- */
+/* A command queue. arm_smmu_fake_lock protects all but @prod and @cons. */
 struct arm_smmu_fake_queue {
 	struct arm_smmu_fake *fake;
 	struct arm_smmu_cmdq *cmdq;
 	struct list_head list;
-	u32 prod;
+	u32 prod;		/* the registers */
 	u32 cons;
-	u32 next;
-	u32 looked;
-	u64 *issued;
-	unsigned int usecs;
-	unsigned int msi_usecs;
-	u64 sync_end;
+	u32 next;		/* index of the command to be consumed next */
+	u32 looked;		/* value of @prod at the last look */
+	u64 *issued;		/* time at which the command of a slot was published */
+	unsigned int usecs;	/* that a CMD_SYNC takes */
+	unsigned int msi_usecs;	/* from the end of a CMD_SYNC to its MSI */
+	u64 sync_end;		/* time at which the current CMD_SYNC completes */
 	bool in_sync;
-	bool stopped;
+	bool stopped;		/* after @left more commands, until @start if not 0 */
 	unsigned int left;
 	u64 start;
-	unsigned int err;
-	unsigned int err_left;
-	u64 err_end;
+	unsigned int err;	/* CMDQ_ERR_CERROR_* to be raised, or 0 */
+	u64 err_end;		/* time at which the driver handles it, or 0 */
 	struct arm_smmu_fake_msi msis[ARM_SMMU_FAKE_MSIS];
 	unsigned int msi_head;
 	unsigned int msi_tail;
 };
 
-/* A command in the log of a fake SMMU */
+/* A consumed command. @stamp counts those of all SMMUs. */
 struct arm_smmu_fake_cmd {
 	struct arm_smmu_cmd cmd;
 	struct arm_smmu_fake_queue *queue;
@@ -99,64 +65,52 @@ struct arm_smmu_fake_cmd {
 
 #define ARM_SMMU_FAKE_LOG	4096
 
-/**
- * struct arm_smmu_fake - An SMMU made of memory
- * @smmu: what the driver works on
- * @test: the test that owns it
- * @ops: the model of the hardware, or NULL
- * @model: data of the model
- * @list: entry in the list of all fake SMMUs
- * @queue: the command queue of @smmu
- * @queues: all command queues
- * @impl_ops: of an SMMU with secondary queues
- * @num_cmds: number of commands that were consumed, without CMD_SYNCs
- * @sum_cmds: sum of the second words of those
- * @log: the last ARM_SMMU_FAKE_LOG commands that were consumed, a ring
- * @log_head: number of commands ever added to @log
- * @seen: number of commands of @log that the test has read
- * @evtq_prod: the register EVENTQ_PROD
- * @evtq_cons: the register EVENTQ_CONS
- */
+/* An SMMU made of memory. What follows @log is zero in the beginning. */
 struct arm_smmu_fake {
 	struct arm_smmu_device smmu;
+	struct list_head list;	/* all of the test, or all that are idle */
+	struct platform_device *pdev;
+	struct fwnode_handle *fwnode;
+	struct iopf_queue *iopf;
+	bool registered;	/* with the core */
+	struct arm_smmu_fake_cmd *log;	/* of consumed commands, a ring */
 	struct kunit *test;
 	const struct arm_smmu_fake_ops *ops;
-	void *model;
-	struct list_head list;
+	void *model;		/* for @ops */
 	struct arm_smmu_fake_queue queue;
-	struct list_head queues;
+	struct list_head queues;	/* @queue and secondary ones */
 	struct arm_smmu_impl_ops impl_ops;
-	u64 num_cmds;
-	u64 sum_cmds;
-	struct arm_smmu_fake_cmd *log;
-	u64 log_head;
-	u64 seen;
-	u32 evtq_prod;
+	u64 num_cmds;		/* consumed, without CMD_SYNCs */
+	u64 sum_cmds;		/* of their second words */
+	u64 log_head;		/* number of commands ever added to @log */
+	u64 seen;		/* number of those that the test has read */
+	u32 evtq_prod;		/* the registers */
 	u32 evtq_cons;
 };
 
+/* The virtual clock, which is at 0 when the test makes its first SMMU */
+struct arm_smmu_fake_clock {
+	u64 now;
+	u64 stamp;
+	bool frozen;	/* only commands that take no time are consumed */
+	bool repeat;	/* the driver has to issue CFGI and TLBI commands twice */
+	unsigned int num_timeouts;
+	unsigned int idle_polls;
+	u64 longest_wait;
+};
+
+/* Protects all SMMUs, their models and the clock */
 extern raw_spinlock_t arm_smmu_fake_lock;
+extern struct arm_smmu_fake_clock arm_smmu_fake_clock;
 
-/* For suites that do not use smmu->iommu.ops yet */
-extern const struct iommu_ops *arm_smmu_fake_iommu_ops;
-#define arm_smmu_ops (*arm_smmu_fake_iommu_ops)
-
-/**
- * struct arm_smmu_fake_master - A device behind a fake SMMU
- * @fake: the fake SMMU that it is behind
- * @master: what the driver knows of the device
- * @dev: the device
- * @group: its iommu group, in which it is alone
- * @handle: what iommu_replace_group_handle() asks for
- * @list: its place among all devices of the test
- */
+/* A device behind a fake SMMU, alone in its group */
 struct arm_smmu_fake_master {
 	struct arm_smmu_fake *fake;
 	struct arm_smmu_master *master;
 	struct device *dev;
 	struct iommu_group *group;
 	struct iommu_attach_handle handle;
-	struct list_head list;
+	struct list_head list;	/* all of the test */
 };
 
 /* Only the test itself changes the array of a domain */
@@ -179,16 +133,37 @@ arm_smmu_fake_cd(struct arm_smmu_fake_master *fm, ioasid_t pasid)
 	return &fm->master->cd_table.linear.table[pasid];
 }
 
-/* How many ASIDs or VMIDs are in use, of the 1024 that are looked at? */
-static inline unsigned int arm_smmu_fake_num_ids(struct ida *ida)
+/* How many ASIDs or VMIDs are in use or dirty */
+static inline unsigned int arm_smmu_fake_num_ids(struct arm_smmu_pool *pool)
 {
-	unsigned int num = 0;
-	int id;
+	return bitmap_weight(pool->used, pool->size) - 1;
+}
 
-	for (id = ida_find_first(ida); id >= 0;
-	     id = ida_find_first_range(ida, id + 1, ~0))
-		num++;
-	return num;
+static inline bool arm_smmu_fake_has_id(struct arm_smmu_pool *pool, u32 id)
+{
+	return test_bit(id, pool->used);
+}
+
+/* The ids from 1 to @num are taken, by nothing */
+static inline void arm_smmu_fake_take_ids(struct arm_smmu_pool *pool,
+					  unsigned int num)
+{
+	bitmap_set(pool->used, 1, num);
+}
+
+static inline void arm_smmu_fake_free_ids(struct arm_smmu_pool *pool,
+					  unsigned int num)
+{
+	bitmap_clear(pool->used, 1, num);
+	pool->hint = 1;
+}
+
+/* The commands may have more bits than there are in the ids that are handed out */
+static inline void arm_smmu_fake_set_id_bits(struct arm_smmu_fake *fake,
+					     unsigned int bits)
+{
+	fake->smmu.asids.size = 1 << bits;
+	fake->smmu.vmids.size = 1 << bits;
 }
 
 static inline struct iommu_domain *
@@ -206,30 +181,26 @@ arm_smmu_fake_identity(struct arm_smmu_fake_master *fm)
 u32 arm_smmu_fake_id(struct iommu_domain *domain, struct arm_smmu_fake *fake,
 		     enum arm_smmu_inv_type type, int *users);
 u32 arm_smmu_fake_hw_id(struct arm_smmu_fake_master *fm, ioasid_t pasid);
-void arm_smmu_fake_read_ops(struct arm_smmu_fake *fake, char *buf, size_t size);
 
-struct arm_smmu_fake *arm_smmu_fake_create(struct kunit *test,
-					   unsigned int shift);
+int arm_smmu_fake_suite_init(struct kunit_suite *suite);
+void arm_smmu_fake_suite_exit(struct kunit_suite *suite);
+struct arm_smmu_fake *arm_smmu_fake_create(struct kunit *test, unsigned int shift);
+void arm_smmu_fake_register(struct arm_smmu_fake *fake);
 struct arm_smmu_fake_queue *
 arm_smmu_fake_add_queue(struct arm_smmu_fake *fake, unsigned int shift,
 			bool (*supports_cmd)(struct arm_smmu_cmd *cmd));
 
-void arm_smmu_fake_queue_stop(struct arm_smmu_fake_queue *fq, unsigned int num);
-void arm_smmu_fake_queue_start(struct arm_smmu_fake_queue *fq);
-void arm_smmu_fake_queue_start_after(struct arm_smmu_fake_queue *fq,
-				     unsigned int usecs);
 void arm_smmu_fake_queue_stall(struct arm_smmu_fake_queue *fq, unsigned int num,
 			       unsigned int usecs);
+void arm_smmu_fake_queue_start(struct arm_smmu_fake_queue *fq);
 void arm_smmu_fake_queue_set_time(struct arm_smmu_fake_queue *fq,
 				  unsigned int usecs, unsigned int msi_usecs);
-void arm_smmu_fake_queue_set_error(struct arm_smmu_fake_queue *fq,
-				   unsigned int err, unsigned int num);
+void arm_smmu_fake_queue_set_error(struct arm_smmu_fake_queue *fq, unsigned int err);
 unsigned int arm_smmu_fake_queue_pending(struct arm_smmu_fake_queue *fq);
 
-static inline void arm_smmu_fake_stop(struct arm_smmu_fake *fake,
-				      unsigned int num)
+static inline void arm_smmu_fake_stop(struct arm_smmu_fake *fake, unsigned int num)
 {
-	arm_smmu_fake_queue_stop(&fake->queue, num);
+	arm_smmu_fake_queue_stall(&fake->queue, num, 0);
 }
 
 static inline void arm_smmu_fake_start(struct arm_smmu_fake *fake)
@@ -237,18 +208,37 @@ static inline void arm_smmu_fake_start(struct arm_smmu_fake *fake)
 	arm_smmu_fake_queue_start(&fake->queue);
 }
 
-static inline int arm_smmu_fake_set_time(struct arm_smmu_fake *fake,
-					 unsigned int usecs)
+static inline void arm_smmu_fake_set_time(struct arm_smmu_fake *fake, unsigned int usecs)
 {
 	arm_smmu_fake_queue_set_time(&fake->queue, usecs, 0);
-	return 0;
 }
 
-u64 arm_smmu_fake_now(void);
-void arm_smmu_fake_freeze(void);
-void arm_smmu_fake_thaw(void);
-unsigned int arm_smmu_fake_num_timeouts(void);
-u64 arm_smmu_fake_longest_wait(void);
+static inline u64 arm_smmu_fake_now(void)
+{
+	return READ_ONCE(arm_smmu_fake_clock.now);
+}
+
+/* The number of waits in this test that timed out */
+static inline unsigned int arm_smmu_fake_num_timeouts(void)
+{
+	return READ_ONCE(arm_smmu_fake_clock.num_timeouts);
+}
+
+/* The longest wait in this test with interrupts off, in virtual nanoseconds */
+static inline u64 arm_smmu_fake_longest_wait(void)
+{
+	return READ_ONCE(arm_smmu_fake_clock.longest_wait);
+}
+
+static inline void arm_smmu_fake_freeze(void)
+{
+	WRITE_ONCE(arm_smmu_fake_clock.frozen, true);
+}
+
+static inline void arm_smmu_fake_thaw(void)
+{
+	WRITE_ONCE(arm_smmu_fake_clock.frozen, false);
+}
 
 struct task_struct *arm_smmu_fake_create_task(struct kunit *test,
 					      int (*run)(void *data),
@@ -258,25 +248,25 @@ struct task_struct *arm_smmu_fake_run_task(struct kunit *test,
 void arm_smmu_fake_join_task(struct kunit *test, struct task_struct *task);
 void arm_smmu_fake_stop_task(struct kunit *test, struct task_struct *task);
 
-u64 arm_smmu_fake_stamp(struct arm_smmu_fake *fake);
-u64 arm_smmu_fake_issued(struct arm_smmu_fake *fake);
-u64 arm_smmu_fake_time(struct arm_smmu_fake *fake);
 u64 arm_smmu_fake_num_consumed(struct arm_smmu_fake *fake, u64 *sum);
-bool arm_smmu_fake_next_cmd(struct arm_smmu_fake *fake,
-			    struct arm_smmu_cmd *cmd);
+bool arm_smmu_fake_next_cmd(struct arm_smmu_fake *fake, struct arm_smmu_cmd *cmd);
 void arm_smmu_fake_expect_cmds(struct arm_smmu_fake *fake,
 			       const struct arm_smmu_cmd *cmds,
 			       unsigned int num);
 void arm_smmu_fake_drop_cmds(struct arm_smmu_fake *fake);
 
-bool arm_smmu_fake_event(struct arm_smmu_fake *fake,
-			 const u64 evt[EVTQ_ENT_DWORDS]);
+/* The command that arm_smmu_fake_next_cmd() has read last */
+static inline struct arm_smmu_fake_cmd *
+arm_smmu_fake_last_cmd(struct arm_smmu_fake *fake)
+{
+	return &fake->log[(fake->seen - 1) % ARM_SMMU_FAKE_LOG];
+}
+
+bool arm_smmu_fake_event(struct arm_smmu_fake *fake, const u64 evt[EVTQ_ENT_DWORDS]);
 void arm_smmu_fake_handle_events(struct arm_smmu_fake *fake);
-void arm_smmu_fake_set_repeat(struct kunit *test, bool repeat);
 
 struct arm_smmu_fake_master *
-arm_smmu_fake_add_master(struct arm_smmu_fake *fake, u32 sid,
-			 unsigned int ssid_bits);
+arm_smmu_fake_add_master(struct arm_smmu_fake *fake, u32 sid, unsigned int ssid_bits);
 struct arm_smmu_fake_master *
 arm_smmu_fake_add_pci_master(struct arm_smmu_fake *fake, const u32 *sids,
 			     unsigned int num_sids, unsigned int ssid_bits);
@@ -286,8 +276,7 @@ void arm_smmu_fake_own_domain(struct arm_smmu_fake_master *fm,
 			      struct iommu_domain *domain);
 void arm_smmu_fake_free_domain(struct arm_smmu_fake_master *fm,
 			       struct iommu_domain *domain);
-int arm_smmu_fake_attach(struct arm_smmu_fake_master *fm,
-			 struct iommu_domain *domain);
+int arm_smmu_fake_attach(struct arm_smmu_fake_master *fm, struct iommu_domain *domain);
 int arm_smmu_fake_set_pasid(struct arm_smmu_fake_master *fm,
 			    struct iommu_domain *domain, ioasid_t pasid,
 			    struct iommu_domain *old);
@@ -301,8 +290,7 @@ static inline int arm_smmu_fake_clear_pasid(struct arm_smmu_fake_master *fm,
 					    ioasid_t pasid,
 					    struct iommu_domain *old)
 {
-	return arm_smmu_fake_set_pasid(fm, arm_smmu_fake_blocked(fm), pasid,
-				       old);
+	return arm_smmu_fake_set_pasid(fm, arm_smmu_fake_blocked(fm), pasid, old);
 }
 
 int arm_smmu_fake_slab_start(struct kunit *test, unsigned int fail_nth);
@@ -324,8 +312,7 @@ struct device *arm_smmu_fake_pci_alloc(struct arm_smmu_fake *fake, u32 sid,
 u16 arm_smmu_fake_ats_ctrl(struct arm_smmu_fake_master *fm);
 #else
 static inline struct device *
-arm_smmu_fake_pci_alloc(struct arm_smmu_fake *fake, u32 sid,
-			unsigned int ssid_bits)
+arm_smmu_fake_pci_alloc(struct arm_smmu_fake *fake, u32 sid, unsigned int ssid_bits)
 {
 	kunit_skip(fake->test, "needs CONFIG_PCI_PASID");
 	return NULL;

@@ -1,12 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * A PCI device with ATS and PASID for the fake SMMU: a function whose config
- * space is ordinary memory, alone on a root bus that nobody else knows of. What
- * the PCI core reads and writes for ATS and PASID is there, and no more. It is
- * no bus to be scanned: that would want a host bridge in the ACPI tables.
+ * space is ordinary memory, on a root bus of its own. What the PCI core reads and
+ * writes for ATS and PASID is there, and no more.
  */
-#include <kunit/test.h>
-#include <linux/bitfield.h>
 #include <linux/pci.h>
 
 #include "fake.h"
@@ -23,8 +20,7 @@ struct arm_smmu_fake_pci {
 static int arm_smmu_fake_pci_read(struct pci_bus *bus, unsigned int devfn,
 				  int where, int size, u32 *val)
 {
-	struct arm_smmu_fake_pci *fp =
-		container_of(bus, struct arm_smmu_fake_pci, bus);
+	struct arm_smmu_fake_pci *fp = container_of(bus, struct arm_smmu_fake_pci, bus);
 
 	*val = 0;
 	while (size--)
@@ -35,8 +31,7 @@ static int arm_smmu_fake_pci_read(struct pci_bus *bus, unsigned int devfn,
 static int arm_smmu_fake_pci_write(struct pci_bus *bus, unsigned int devfn,
 				   int where, int size, u32 val)
 {
-	struct arm_smmu_fake_pci *fp =
-		container_of(bus, struct arm_smmu_fake_pci, bus);
+	struct arm_smmu_fake_pci *fp = container_of(bus, struct arm_smmu_fake_pci, bus);
 
 	for (; size--; val >>= 8)
 		fp->config[where++] = val;
@@ -59,15 +54,7 @@ static void arm_smmu_fake_pci_release(struct device *dev)
 	kfree(pdev);
 }
 
-/**
- * arm_smmu_fake_pci_alloc() - Make a PCI device with ATS and PASID
- * @fake: the fake SMMU, to which the device is a child
- * @sid: a stream ID of the device, for its name
- * @ssid_bits: how many bits of PASID it has; 0 if it has no PASID capability
- *
- * Return: the device, for the caller to add. Never NULL or an error, the test
- * is aborted instead.
- */
+/* Make a device for arm_smmu_fake_add_pci_master() to add */
 struct device *arm_smmu_fake_pci_alloc(struct arm_smmu_fake *fake, u32 sid,
 				       unsigned int ssid_bits)
 {
@@ -91,8 +78,7 @@ struct device *arm_smmu_fake_pci_alloc(struct arm_smmu_fake *fake, u32 sid,
 	pdev->cfg_size = PCI_CFG_SPACE_EXP_SIZE;
 	/* One function, integrated into the root complex, needs no ACS */
 	pdev->pcie_cap = FAKE_PCIE_CAP;
-	pdev->pcie_flags_reg = FIELD_PREP(PCI_EXP_FLAGS_TYPE,
-					  PCI_EXP_TYPE_RC_END);
+	pdev->pcie_flags_reg = FIELD_PREP(PCI_EXP_FLAGS_TYPE, PCI_EXP_TYPE_RC_END);
 	device_initialize(&pdev->dev);
 	pdev->dev.bus = &pci_bus_type;
 	pdev->dev.parent = fake->smmu.dev;
@@ -103,33 +89,23 @@ struct device *arm_smmu_fake_pci_alloc(struct arm_smmu_fake *fake, u32 sid,
 
 	pdev->ats_cap = FAKE_ATS_CAP;
 	pci_write_config_dword(pdev, FAKE_ATS_CAP,
-			       PCI_EXT_CAP_ID_ATS | 1 << 16);
-	if (ssid_bits) {
-		pdev->pasid_cap = FAKE_PASID_CAP;
-		pdev->eetlp_prefix_max = 1;
-		pci_write_config_dword(pdev, FAKE_ATS_CAP,
-				       PCI_EXT_CAP_ID_ATS | 1 << 16 |
-				       FAKE_PASID_CAP << 20);
-		pci_write_config_dword(pdev, FAKE_PASID_CAP,
-				       PCI_EXT_CAP_ID_PASID | 1 << 16);
-		pci_write_config_word(pdev, FAKE_PASID_CAP + PCI_PASID_CAP,
-				      FIELD_PREP(PCI_PASID_CAP_WIDTH,
-						 ssid_bits));
-	}
+			       PCI_EXT_CAP_ID_ATS | 1 << 16 |
+			       (ssid_bits ? FAKE_PASID_CAP << 20 : 0));
+	if (!ssid_bits)
+		return &pdev->dev;
+	pdev->pasid_cap = FAKE_PASID_CAP;
+	pdev->eetlp_prefix_max = 1;
+	pci_write_config_dword(pdev, FAKE_PASID_CAP, PCI_EXT_CAP_ID_PASID | 1 << 16);
+	pci_write_config_word(pdev, FAKE_PASID_CAP + PCI_PASID_CAP,
+			      FIELD_PREP(PCI_PASID_CAP_WIDTH, ssid_bits));
 	return &pdev->dev;
 }
 
-/**
- * arm_smmu_fake_ats_ctrl() - Read the ATS control register of a device
- * @fm: the device, one of arm_smmu_fake_add_pci_master()
- *
- * Return: the register, PCI_ATS_CTRL_*.
- */
+/* The ATS control register of a device */
 u16 arm_smmu_fake_ats_ctrl(struct arm_smmu_fake_master *fm)
 {
 	u16 ctrl;
 
-	pci_read_config_word(to_pci_dev(fm->dev), FAKE_ATS_CAP + PCI_ATS_CTRL,
-			     &ctrl);
+	pci_read_config_word(to_pci_dev(fm->dev), FAKE_ATS_CAP + PCI_ATS_CTRL, &ctrl);
 	return ctrl;
 }

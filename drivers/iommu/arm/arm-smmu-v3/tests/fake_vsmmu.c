@@ -8,28 +8,18 @@
 
 #include "fake.h"
 
-/**
- * arm_smmu_fake_vsmmu_init() - Make a vSMMU
- * @vsmmu: the vSMMU, all zero
- * @fake: the fake SMMU
- * @parent: the stage 2 for its nested domains
- *
- * Return: what the driver returns. With 0 it is the caller's to destroy.
- */
+/* Make a vSMMU of memory that is zero. It is the caller's to destroy. */
 int arm_smmu_fake_vsmmu_init(struct arm_vsmmu *vsmmu,
 			     struct arm_smmu_fake *fake,
 			     struct iommu_domain *parent)
 {
+	arm_smmu_fake_register(fake);
 	xa_init(&vsmmu->core.vdevs);
 	vsmmu->core.type = IOMMU_VIOMMU_TYPE_ARM_SMMUV3;
 	vsmmu->core.iommu_dev = &fake->smmu.iommu;
 	return fake->smmu.iommu.ops->viommu_init(&vsmmu->core, parent, NULL);
 }
 
-/**
- * arm_smmu_fake_vsmmu_destroy() - Undo arm_smmu_fake_vsmmu_init()
- * @data: the vSMMU
- */
 void arm_smmu_fake_vsmmu_destroy(void *data)
 {
 	struct arm_vsmmu *vsmmu = data;
@@ -38,13 +28,7 @@ void arm_smmu_fake_vsmmu_destroy(void *data)
 	xa_destroy(&vsmmu->core.vdevs);
 }
 
-/**
- * arm_smmu_fake_alloc_vsmmu() - Make a vSMMU that is destroyed with the test
- * @fake: the fake SMMU
- * @parent: the stage 2 for its nested domains
- *
- * Return: the vSMMU. Never NULL or an error, the test is aborted instead.
- */
+/* Make a vSMMU that is destroyed with the test */
 struct arm_vsmmu *arm_smmu_fake_alloc_vsmmu(struct arm_smmu_fake *fake,
 					    struct iommu_domain *parent)
 {
@@ -53,8 +37,7 @@ struct arm_vsmmu *arm_smmu_fake_alloc_vsmmu(struct arm_smmu_fake *fake,
 
 	vsmmu = kunit_kzalloc(test, sizeof(*vsmmu), GFP_KERNEL);
 	KUNIT_ASSERT_NOT_NULL(test, vsmmu);
-	KUNIT_ASSERT_EQ(test, 0,
-			arm_smmu_fake_vsmmu_init(vsmmu, fake, parent));
+	KUNIT_ASSERT_EQ(test, 0, arm_smmu_fake_vsmmu_init(vsmmu, fake, parent));
 	KUNIT_ASSERT_EQ(test, 0,
 			kunit_add_action_or_reset(test,
 						  arm_smmu_fake_vsmmu_destroy,
@@ -62,15 +45,7 @@ struct arm_vsmmu *arm_smmu_fake_alloc_vsmmu(struct arm_smmu_fake *fake,
 	return vsmmu;
 }
 
-/**
- * arm_smmu_fake_alloc_nested() - Make a domain of a vSMMU
- * @fm: a device, see arm_smmu_fake_own_domain()
- * @vsmmu: the vSMMU
- * @cfg: STRTAB_STE_0_CFG_* of the guest's STE
- * @eats: STRTAB_STE_1_EATS_* of the guest's STE
- *
- * Return: the domain. Never NULL or an error, the test is aborted instead.
- */
+/* Make a domain of a vSMMU by Config and EATS of the guest's STE */
 struct iommu_domain *
 arm_smmu_fake_alloc_nested(struct arm_smmu_fake_master *fm,
 			   struct arm_vsmmu *vsmmu, unsigned int cfg, u64 eats)

@@ -1,107 +1,37 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * KUnit tests of ASIDs and VMIDs: when a domain takes and frees one, that nothing
- * is lost or left when an attach fails, and that a flush comes before the free.
+ * KUnit tests of ASIDs and VMIDs on one SMMU: when a domain takes and frees one,
+ * that nothing changes when an attach fails, and that a flush comes before the
+ * free. And of what else an attach or detach must not lose: faults, references,
+ * streams.
  */
-#include <linux/completion.h>
+#include <kunit/test-bug.h>
 #include <linux/delay.h>
 #include <linux/iommu.h>
-#include <linux/kthread.h>
-#include <linux/rcupdate.h>
 #include <uapi/linux/iommufd.h>
 
 #include "fake.h"
 
-#define TEST_BITS	4
-#define TEST_MAX_ID	((1 << TEST_BITS) - 1)
 #define TEST_PASID	3
-#define TEST_READER_MS	50
+#define TEST_STAGES	2
 
-static const struct ids_test_stage {
-	const char *name;
-	u32 flags;
-	enum arm_smmu_inv_type type;
-} ids_test_stages[] = {
-	{ "stage 1", 0, INV_TYPE_S1_ASID },
-	{ "stage 2", IOMMU_HWPT_ALLOC_NEST_PARENT, INV_TYPE_S2_VMID },
-};
-
-KUNIT_ARRAY_PARAM_DESC(ids_test_stage, ids_test_stages, name);
-
-/* Two devices behind one SMMU, and two domains */
+/* Two devices behind one SMMU, and two domains of one stage */
 struct ids_test {
-	const struct ids_test_stage *stage;
 	struct arm_smmu_fake *fake;
 	struct arm_smmu_fake_master *fm;
 	struct arm_smmu_fake_master *fm_too;
 	struct iommu_domain *domain;
 	struct iommu_domain *other;
-	struct ida *ida;
+	enum arm_smmu_inv_type type;
+	struct arm_smmu_pool *pool;
+	bool handled;
 };
 
-static int ids_test_init(struct kunit *test)
+static bool ids_test_is_tlbi(struct arm_smmu_cmd *cmd)
 {
-	struct ids_test *it = kunit_kzalloc(test, sizeof(*it), GFP_KERNEL);
+	u8 opcode = FIELD_GET(CMDQ_0_OP, cmd->data[0]);
 
-	KUNIT_ASSERT_NOT_NULL(test, it);
-	test->priv = it;
-	it->stage = test->param_value ?: &ids_test_stages[0];
-	it->fake = arm_smmu_fake_create(test, 8);
-	it->fake->smmu.asid_bits = TEST_BITS;
-	it->fake->smmu.vmid_bits = TEST_BITS;
-	it->ida = it->stage->type == INV_TYPE_S1_ASID ?
-			  &it->fake->smmu.asid_map : &it->fake->smmu.vmid_map;
-	it->fm = arm_smmu_fake_add_master(it->fake, 1, 4);
-	it->fm_too = arm_smmu_fake_add_master(it->fake, 2, 4);
-	it->domain = arm_smmu_fake_alloc_domain(it->fm, it->stage->flags);
-	it->other = arm_smmu_fake_alloc_domain(it->fm, it->stage->flags);
-	return 0;
-}
-
-/* The id of the domain: allocated, and with this many users in the array */
-static u32 ids_test_id(struct kunit *test, struct iommu_domain *domain,
-		       int expected)
-{
-	struct ids_test *it = test->priv;
-	int users;
-	u32 id = arm_smmu_fake_id(domain, it->fake, it->stage->type, &users);
-
-	KUNIT_EXPECT_EQ(test, users, expected);
-	KUNIT_EXPECT_EQ(test, !!id, !!expected);
-	if (id)
-		KUNIT_EXPECT_TRUE(test, ida_exists(it->ida, id));
-	return id;
-}
-
-/*
- * Number of flushes since the last call. Only @id may be flushed, and after the
- * CDs have changed.
- */
-static unsigned int ids_test_num_flushes(struct kunit *test, u32 id)
-{
-	struct ids_test *it = test->priv;
-	unsigned int num = 0;
-	struct arm_smmu_cmd cmd;
-	u32 flushed;
-
-	while (arm_smmu_fake_next_cmd(it->fake, &cmd)) {
-		switch (FIELD_GET(CMDQ_0_OP, cmd.data[0])) {
-		case CMDQ_OP_TLBI_NH_ASID:
-			flushed = FIELD_GET(CMDQ_TLBI_0_ASID, cmd.data[0]);
-			break;
-		case CMDQ_OP_TLBI_S12_VMALL:
-			flushed = FIELD_GET(CMDQ_TLBI_0_VMID, cmd.data[0]);
-			break;
-		case CMDQ_OP_CFGI_CD:
-			KUNIT_EXPECT_EQ(test, num, 0);
-			continue;
-		default:
-			continue;
-		}
-		KUNIT_EXPECT_EQ(test, flushed, id);
-		num++;
-	}
-	return num;
+	return opcode >= CMDQ_OP_TLBI_NH_ALL && opcode < CMDQ_OP_ATC_INV;
 }
 
 static void ids_test_attach(struct kunit *test, struct arm_smmu_fake_master *fm,
@@ -116,328 +46,339 @@ static void ids_test_block(struct kunit *test, struct arm_smmu_fake_master *fm)
 	ids_test_attach(test, fm, arm_smmu_fake_blocked(fm));
 }
 
-static void ids_test_set_pasid(struct kunit *test, struct iommu_domain *domain,
-			       ioasid_t pasid, struct iommu_domain *old)
+/* Detach while the SMMU does nothing */
+static void ids_test_block_dead(struct kunit *test, struct arm_smmu_fake_master *fm)
 {
-	struct ids_test *it = test->priv;
-
-	arm_smmu_fake_drop_cmds(it->fake);
-	KUNIT_ASSERT_EQ(test, 0,
-			arm_smmu_fake_set_pasid(it->fm, domain, pasid, old));
+	arm_smmu_fake_stop(fm->fake, 0);
+	ids_test_block(test, fm);
+	arm_smmu_fake_start(fm->fake);
 }
 
-static void ids_test_reserve(struct kunit *test, unsigned int num)
+/* Begin with no id in use, and with domains of stage 1 or 2 */
+static void ids_test_begin(struct kunit *test, unsigned int stage)
 {
+	u32 flags = stage == 1 ? 0 : IOMMU_HWPT_ALLOC_NEST_PARENT;
 	struct ids_test *it = test->priv;
 
-	while (num--)
-		KUNIT_ASSERT_GT(test, ida_alloc_range(it->ida, 1, TEST_MAX_ID,
-						      GFP_KERNEL), 0);
-}
-
-static void ids_test_unreserve(struct kunit *test, unsigned int num)
-{
-	struct ids_test *it = test->priv;
-
-	for (; num; num--)
-		ida_free(it->ida, num);
-}
-
-/* Taken by the first device, flushed and freed behind the last one */
-static void ids_test_two_devices(struct kunit *test)
-{
-	struct ids_test *it = test->priv;
-	u32 id;
-
-	KUNIT_EXPECT_TRUE(test, ida_is_empty(it->ida));
-	ids_test_attach(test, it->fm, it->domain);
-	id = ids_test_id(test, it->domain, 1);
-	KUNIT_EXPECT_EQ(test, arm_smmu_fake_hw_id(it->fm, 0), id);
-	ids_test_attach(test, it->fm_too, it->domain);
-	KUNIT_EXPECT_EQ(test, ids_test_id(test, it->domain, 2), id);
-	KUNIT_EXPECT_EQ(test, arm_smmu_fake_hw_id(it->fm_too, 0), id);
-	KUNIT_EXPECT_EQ(test, arm_smmu_fake_num_ids(it->ida), 1);
-
-	ids_test_block(test, it->fm);
-	KUNIT_EXPECT_EQ(test, ids_test_id(test, it->domain, 1), id);
-	KUNIT_EXPECT_EQ(test, ids_test_num_flushes(test, id), 0);
-	ids_test_block(test, it->fm_too);
-	ids_test_id(test, it->domain, 0);
-	KUNIT_EXPECT_EQ(test, arm_smmu_fake_hw_id(it->fm_too, 0), 0);
-	KUNIT_EXPECT_TRUE(test, ida_is_empty(it->ida));
-	KUNIT_EXPECT_EQ(test, ids_test_num_flushes(test, id), 1);
-}
-
-static int ids_test_reattach_locked(struct device *dev, void *data)
-{
-	struct iommu_domain *domain = data;
-
-	return domain->ops->attach_dev(domain, dev, domain);
-}
-
-/* Attaching a device where it is already keeps the id and flushes nothing */
-static void ids_test_reattach(struct kunit *test)
-{
-	struct ids_test *it = test->priv;
-	u32 id;
-
-	ids_test_attach(test, it->fm, it->domain);
-	id = ids_test_id(test, it->domain, 1);
-	arm_smmu_fake_drop_cmds(it->fake);
-	KUNIT_EXPECT_EQ(test, 0,
-			iommu_group_for_each_dev(it->fm->group, it->domain,
-						 ids_test_reattach_locked));
-	KUNIT_EXPECT_EQ(test, ids_test_id(test, it->domain, 1), id);
-	KUNIT_EXPECT_EQ(test, arm_smmu_fake_num_ids(it->ida), 1);
-	KUNIT_EXPECT_EQ(test, ids_test_num_flushes(test, id), 0);
-}
-
-/* During a replace the SMMU may use both ids */
-static void ids_test_replace(struct kunit *test)
-{
-	struct ids_test *it = test->priv;
-	u32 id, new_id;
-
-	ids_test_attach(test, it->fm, it->domain);
-	id = ids_test_id(test, it->domain, 1);
-	ids_test_attach(test, it->fm, it->other);
-	new_id = ids_test_id(test, it->other, 1);
-	KUNIT_EXPECT_NE(test, new_id, id);
-	KUNIT_EXPECT_EQ(test, arm_smmu_fake_hw_id(it->fm, 0), new_id);
-	ids_test_id(test, it->domain, 0);
-	KUNIT_EXPECT_EQ(test, arm_smmu_fake_num_ids(it->ida), 1);
-	KUNIT_EXPECT_EQ(test, ids_test_num_flushes(test, id), 1);
-}
-
-/* A PASID is a user of the ASID like a device */
-static void ids_test_pasid(struct kunit *test)
-{
-	struct ids_test *it = test->priv;
-	u32 id, other;
-
-	ids_test_attach(test, it->fm, it->domain);
-	ids_test_set_pasid(test, it->domain, TEST_PASID, NULL);
-	id = ids_test_id(test, it->domain, 2);
-	KUNIT_EXPECT_EQ(test, arm_smmu_fake_hw_id(it->fm, TEST_PASID), id);
-	ids_test_set_pasid(test, it->other, TEST_PASID + 1, NULL);
-	other = ids_test_id(test, it->other, 1);
-
-	/* Where it is, and then to the domain of the others */
-	ids_test_set_pasid(test, it->other, TEST_PASID + 1, it->other);
-	KUNIT_EXPECT_EQ(test, ids_test_id(test, it->other, 1), other);
-	KUNIT_EXPECT_EQ(test, ids_test_num_flushes(test, 0), 0);
-	ids_test_set_pasid(test, it->domain, TEST_PASID + 1, it->other);
-	KUNIT_EXPECT_EQ(test, ids_test_id(test, it->domain, 3), id);
-	KUNIT_EXPECT_EQ(test, ids_test_num_flushes(test, other), 1);
-
-	ids_test_set_pasid(test, arm_smmu_fake_blocked(it->fm), TEST_PASID,
-			   it->domain);
-	ids_test_block(test, it->fm);
-	KUNIT_EXPECT_EQ(test, ids_test_id(test, it->domain, 1), id);
-	KUNIT_EXPECT_EQ(test, ids_test_num_flushes(test, id), 0);
-	/* The SMMU still uses the CD table, for the last PASID */
-	KUNIT_EXPECT_EQ(test, arm_smmu_fake_hw_id(it->fm, 0), 0);
-	ids_test_set_pasid(test, arm_smmu_fake_blocked(it->fm), TEST_PASID + 1,
-			   it->domain);
-	KUNIT_EXPECT_EQ(test, ids_test_num_flushes(test, id), 1);
-	KUNIT_EXPECT_TRUE(test, ida_is_empty(it->ida));
-	KUNIT_EXPECT_FALSE(test, it->fm->master->cd_table.in_ste);
-}
-
-/* Without an id the device stays where it is, and nothing else changes */
-static void ids_test_exhausted(struct kunit *test)
-{
-	struct ids_test *it = test->priv;
-	struct arm_smmu_ste ste;
-	u32 id;
-
-	ids_test_reserve(test, TEST_MAX_ID - 1);
-	ids_test_attach(test, it->fm, it->domain);
-	id = ids_test_id(test, it->domain, 1);
-	KUNIT_EXPECT_EQ(test, id, TEST_MAX_ID);
-	/* A second device needs no other */
-	ids_test_attach(test, it->fm_too, it->domain);
-
-	memcpy(&ste, arm_smmu_fake_ste(it->fm), sizeof(ste));
-	arm_smmu_fake_drop_cmds(it->fake);
-	KUNIT_EXPECT_EQ(test, -ENOSPC, arm_smmu_fake_attach(it->fm, it->other));
-	if (it->stage->type == INV_TYPE_S1_ASID)
-		KUNIT_EXPECT_EQ(test, -ENOSPC,
-				arm_smmu_fake_set_pasid(it->fm, it->other,
-							TEST_PASID, NULL));
-	arm_smmu_fake_expect_cmds(it->fake, NULL, 0);
-	KUNIT_EXPECT_MEMEQ(test, &ste, arm_smmu_fake_ste(it->fm), sizeof(ste));
-	KUNIT_EXPECT_EQ(test, arm_smmu_fake_hw_id(it->fm, 0), id);
-	KUNIT_EXPECT_EQ(test, ids_test_id(test, it->domain, 2), id);
-	KUNIT_EXPECT_EQ(test, arm_smmu_fake_invs(it->other)->num_invs, 0);
-	KUNIT_EXPECT_TRUE(test,
-			  list_empty(&to_smmu_domain(it->other)->devices));
-
+	it->type = stage == 1 ? INV_TYPE_S1_ASID : INV_TYPE_S2_VMID;
+	it->pool = stage == 1 ? &it->fake->smmu.asids : &it->fake->smmu.vmids;
 	ids_test_block(test, it->fm);
 	ids_test_block(test, it->fm_too);
-	ids_test_attach(test, it->fm, it->other);
-	KUNIT_EXPECT_EQ(test, ids_test_id(test, it->other, 1), id);
-	ids_test_unreserve(test, TEST_MAX_ID - 1);
+	KUNIT_ASSERT_EQ(test, arm_smmu_fake_num_ids(it->pool), 0);
+	it->domain = arm_smmu_fake_alloc_domain(it->fm, flags);
+	it->other = arm_smmu_fake_alloc_domain(it->fm, flags);
 }
 
-static int ids_test_block_old(struct device *dev, void *data)
+static struct ids_test *ids_test_setup(struct kunit *test, bool vcmdq)
 {
-	struct ids_test *it = data;
-	struct iommu_domain *blocked = arm_smmu_fake_blocked(it->fm);
+	struct ids_test *it = kunit_kzalloc(test, sizeof(*it), GFP_KERNEL);
 
-	return blocked->ops->attach_dev(blocked, dev, it->domain);
+	KUNIT_ASSERT_NOT_NULL(test, it);
+	test->priv = it;
+	it->fake = arm_smmu_fake_create(test, 8);
+	if (vcmdq)
+		arm_smmu_fake_add_queue(it->fake, 8, ids_test_is_tlbi);
+	it->fm = arm_smmu_fake_add_master(it->fake, 1, 6);
+	it->fm_too = arm_smmu_fake_add_master(it->fake, 2, 6);
+	ids_test_begin(test, 1);
+	return it;
 }
 
-/*
- * The core believes that a device is in a domain to which it could not be put
- * back. Leaving that domain takes nothing from another device.
- */
-static void ids_test_not_put_back(struct kunit *test)
-{
-	struct ids_test *it = test->priv;
-	u32 id;
-
-	ids_test_attach(test, it->fm, it->domain);
-	ids_test_block(test, it->fm);
-	ids_test_attach(test, it->fm_too, it->domain);
-	id = ids_test_id(test, it->domain, 1);
-	arm_smmu_fake_drop_cmds(it->fake);
-	KUNIT_EXPECT_EQ(test, 0,
-			iommu_group_for_each_dev(it->fm->group, it,
-						 ids_test_block_old));
-	KUNIT_EXPECT_EQ(test, ids_test_id(test, it->domain, 1), id);
-	KUNIT_EXPECT_EQ(test, ids_test_num_flushes(test, id), 0);
-}
-
-/* Enforced coherency is the last thing that makes an attach fail */
-static void ids_test_no_coherency(struct kunit *test)
+/* The id of the domain: allocated, and with this many users in the array */
+static u32 ids_test_id(struct kunit *test, struct iommu_domain *domain, int expected)
 {
 	struct ids_test *it = test->priv;
+	int users;
+	u32 id = arm_smmu_fake_id(domain, it->fake, it->type, &users);
 
-	dev_iommu_fwspec_get(it->fm->dev)->flags &= ~IOMMU_FWSPEC_PCI_RC_CANWBS;
-	KUNIT_ASSERT_TRUE(test,
-			  it->domain->ops->enforce_cache_coherency(it->domain));
-	KUNIT_EXPECT_EQ(test, -EINVAL, arm_smmu_fake_attach(it->fm, it->domain));
-	KUNIT_EXPECT_TRUE(test, ida_is_empty(it->ida));
-	KUNIT_EXPECT_EQ(test, arm_smmu_fake_invs(it->domain)->num_invs, 0);
-	KUNIT_EXPECT_EQ(test, arm_smmu_fake_hw_id(it->fm, 0), 0);
+	KUNIT_EXPECT_EQ(test, users, expected);
+	KUNIT_EXPECT_EQ(test, !!id, !!expected);
+	if (id)
+		KUNIT_EXPECT_TRUE(test, arm_smmu_fake_has_id(it->pool, id));
+	return id;
 }
 
-/* Each allocation of a replace fails in turn; nothing changes and none leaks */
-static void ids_test_fail_nth(struct kunit *test, ioasid_t pasid)
-{
-	struct ids_test *it = test->priv;
-	struct arm_smmu_invs *invs, *other = arm_smmu_fake_invs(it->other);
-	int ret, balance;
-	unsigned int nth;
-	u32 id;
-
-	/* A CD table stays with the device */
-	ids_test_attach(test, it->fm, it->domain);
-	invs = arm_smmu_fake_invs(it->domain);
-	id = ids_test_id(test, it->domain, 1);
-	arm_smmu_fake_drop_cmds(it->fake);
-	for (nth = 1;; nth++) {
-		if (arm_smmu_fake_slab_start(test, nth))
-			kunit_skip(test,
-				   "needs CONFIG_KPROBES and CONFIG_FAILSLAB");
-		if (pasid == IOMMU_NO_PASID)
-			ret = arm_smmu_fake_attach(it->fm, it->other);
-		else
-			ret = arm_smmu_fake_set_pasid(it->fm, it->other, pasid,
-						      NULL);
-		if (!arm_smmu_fake_slab_stop(test, &balance))
-			break;
-		KUNIT_ASSERT_EQ_MSG(test, ret, -ENOMEM, "allocation %u", nth);
-		KUNIT_EXPECT_EQ_MSG(test, balance, 0, "allocation %u", nth);
-		KUNIT_EXPECT_PTR_EQ(test, arm_smmu_fake_invs(it->domain), invs);
-		KUNIT_EXPECT_PTR_EQ(test, arm_smmu_fake_invs(it->other), other);
-		KUNIT_EXPECT_EQ(test, ids_test_id(test, it->domain, 1), id);
-		KUNIT_EXPECT_EQ(test, arm_smmu_fake_num_ids(it->ida), 1);
-		KUNIT_EXPECT_TRUE(test,
-				  list_empty(&to_smmu_domain(it->other)->devices));
-		arm_smmu_fake_expect_cmds(it->fake, NULL, 0);
-	}
-	KUNIT_EXPECT_EQ(test, ret, 0);
-	/* The array and the arm_smmu_master_domain */
-	KUNIT_EXPECT_EQ(test, nth, 3);
-	ids_test_id(test, it->other, 1);
-}
-
-static void ids_test_no_memory(struct kunit *test)
-{
-	ids_test_fail_nth(test, IOMMU_NO_PASID);
-}
-
-static void ids_test_no_memory_pasid(struct kunit *test)
-{
-	struct ids_test *it = test->priv;
-
-	ids_test_fail_nth(test, TEST_PASID);
-	KUNIT_EXPECT_EQ(test, 0, arm_smmu_fake_clear_pasid(it->fm, TEST_PASID,
-							   it->other));
-}
-
-/* An id that may still be in the TLB does not get another owner */
-static void ids_test_flush_timeout(struct kunit *test)
+/* Only @id may have been flushed since the last call, and after the CDs have changed */
+static void ids_test_expect_flushes(struct kunit *test, u32 id, unsigned int expected)
 {
 	struct ids_test *it = test->priv;
 	struct arm_smmu_cmd cmd;
 	unsigned int num = 0;
-	u32 id;
+	u64 flushed;
 
-	/* The last two commands of a detach are the flush */
-	ids_test_attach(test, it->fm, it->domain);
-	ids_test_block(test, it->fm);
-	while (arm_smmu_fake_next_cmd(it->fake, &cmd))
+	while (arm_smmu_fake_next_cmd(it->fake, &cmd)) {
+		if (FIELD_GET(CMDQ_0_OP, cmd.data[0]) == CMDQ_OP_CFGI_CD)
+			KUNIT_EXPECT_EQ(test, num, 0);
+		if (!ids_test_is_tlbi(&cmd))
+			continue;
+		flushed = it->type == INV_TYPE_S1_ASID ?
+				  FIELD_GET(CMDQ_TLBI_0_ASID, cmd.data[0]) :
+				  FIELD_GET(CMDQ_TLBI_0_VMID, cmd.data[0]);
+		KUNIT_EXPECT_EQ(test, flushed, id);
 		num++;
-	ids_test_attach(test, it->fm, it->domain);
-	id = ids_test_id(test, it->domain, 1);
-	arm_smmu_fake_stop(it->fake, num - 1);
-	ids_test_block(test, it->fm);
-	arm_smmu_fake_start(it->fake);
+	}
+	KUNIT_EXPECT_EQ(test, num, expected);
+}
 
-	KUNIT_EXPECT_EQ(test, ids_test_num_flushes(test, id), 1);
-	ids_test_id(test, it->domain, 0);
-	KUNIT_EXPECT_EQ(test, arm_smmu_fake_hw_id(it->fm, 0), 0);
-	KUNIT_EXPECT_TRUE(test, ida_exists(it->ida, id));
-	ids_test_attach(test, it->fm, it->domain);
-	KUNIT_EXPECT_NE(test, ids_test_id(test, it->domain, 1), id);
-	ids_test_block(test, it->fm);
-	KUNIT_EXPECT_EQ(test, arm_smmu_fake_num_ids(it->ida), 1);
+static int ids_test_attach_locked(struct device *dev, void *data)
+{
+	struct iommu_domain **domains = data;
+
+	return domains[0]->ops->attach_dev(domains[0], dev, domains[1]);
+}
+
+/* Attach from a domain that the core believes the device to be in */
+static void ids_test_attach_from(struct kunit *test, struct arm_smmu_fake_master *fm,
+				 struct iommu_domain *domain, struct iommu_domain *old)
+{
+	struct iommu_domain *domains[] = { domain, old };
+
+	arm_smmu_fake_drop_cmds(fm->fake);
+	KUNIT_EXPECT_EQ(test, 0, iommu_group_for_each_dev(fm->group, domains,
+							  ids_test_attach_locked));
+}
+
+/* Taken by the first device, flushed and freed behind the last one */
+static void ids_test_life(struct kunit *test)
+{
+	struct ids_test *it = ids_test_setup(test, false);
+	unsigned int stage;
+	u32 id, new_id;
+
+	for (stage = 1; stage <= TEST_STAGES; stage++) {
+		ids_test_begin(test, stage);
+		ids_test_attach(test, it->fm, it->domain);
+		id = ids_test_id(test, it->domain, 1);
+		KUNIT_EXPECT_EQ(test, arm_smmu_fake_hw_id(it->fm, 0), id);
+		ids_test_attach(test, it->fm_too, it->domain);
+		KUNIT_EXPECT_EQ(test, ids_test_id(test, it->domain, 2), id);
+		KUNIT_EXPECT_EQ(test, arm_smmu_fake_hw_id(it->fm_too, 0), id);
+		/* To where it is already */
+		ids_test_attach_from(test, it->fm, it->domain, it->domain);
+		KUNIT_EXPECT_EQ(test, ids_test_id(test, it->domain, 2), id);
+		KUNIT_EXPECT_EQ(test, arm_smmu_fake_num_ids(it->pool), 1);
+
+		ids_test_block(test, it->fm);
+		ids_test_expect_flushes(test, id, 0);
+		/* A device that could not be put back takes nothing with it */
+		ids_test_attach_from(test, it->fm, arm_smmu_fake_blocked(it->fm), it->domain);
+		KUNIT_EXPECT_EQ(test, ids_test_id(test, it->domain, 1), id);
+		ids_test_expect_flushes(test, id, 0);
+
+		/* The SMMU may use both ids during a replace */
+		ids_test_attach(test, it->fm_too, it->other);
+		new_id = ids_test_id(test, it->other, 1);
+		KUNIT_EXPECT_NE(test, new_id, id);
+		KUNIT_EXPECT_EQ(test, arm_smmu_fake_hw_id(it->fm_too, 0), new_id);
+		ids_test_id(test, it->domain, 0);
+		ids_test_expect_flushes(test, id, 1);
+		ids_test_block(test, it->fm_too);
+		KUNIT_EXPECT_EQ(test, arm_smmu_fake_hw_id(it->fm_too, 0), 0);
+		ids_test_expect_flushes(test, new_id, 1);
+		KUNIT_EXPECT_EQ(test, arm_smmu_fake_num_ids(it->pool), 0);
+	}
 }
 
 /*
- * An array that has lost a device is a bug of the driver. The detach warns, goes
- * on, and leaves the id alone, which may be in use.
+ * An attach of it->fm to it->other fails. With @nth this is because of that
+ * allocation. Nothing changes and nothing leaks. Return: false if it succeeds.
  */
-static void ids_test_broken_array(struct kunit *test)
+static bool ids_test_refused(struct kunit *test, int expected, ioasid_t pasid, unsigned int nth)
 {
 	struct ids_test *it = test->priv;
-	u32 id;
+	struct arm_smmu_domain *other = to_smmu_domain(it->other);
+	struct arm_smmu_ste ste = *arm_smmu_fake_ste(it->fm);
+	unsigned int num = arm_smmu_fake_num_ids(it->pool);
+	u32 id = arm_smmu_fake_hw_id(it->fm, 0);
+	int ret, balance = 0;
 
-	ids_test_attach(test, it->fm, it->domain);
-	id = ids_test_id(test, it->domain, 1);
-	arm_smmu_fake_invs(it->domain)->num_invs = 0;
-	kunit_warning_suppress(test) {
-		ids_test_attach(test, it->fm, it->other);
-		KUNIT_EXPECT_SUPPRESSED_WARNING_COUNT(test, 1);
+	arm_smmu_fake_drop_cmds(it->fake);
+	if (nth && arm_smmu_fake_slab_start(test, nth))
+		kunit_skip(test, "needs CONFIG_KPROBES and CONFIG_FAILSLAB");
+	if (pasid)
+		ret = arm_smmu_fake_set_pasid(it->fm, it->other, pasid, NULL);
+	else
+		ret = arm_smmu_fake_attach(it->fm, it->other);
+	if (nth && !arm_smmu_fake_slab_stop(test, &balance)) {
+		KUNIT_EXPECT_EQ(test, ret, 0);
+		return false;
 	}
-	arm_smmu_fake_invs(it->domain)->num_invs = 1;
-	KUNIT_EXPECT_EQ(test, ids_test_num_flushes(test, id), 0);
-	KUNIT_EXPECT_EQ(test, ids_test_id(test, it->domain, 1), id);
+	KUNIT_ASSERT_EQ_MSG(test, ret, expected, "allocation %u", nth);
+	KUNIT_EXPECT_EQ_MSG(test, balance, 0, "allocation %u", nth);
+	arm_smmu_fake_expect_cmds(it->fake, NULL, 0);
+	KUNIT_EXPECT_MEMEQ(test, &ste, arm_smmu_fake_ste(it->fm), sizeof(ste));
+	KUNIT_EXPECT_EQ(test, arm_smmu_fake_hw_id(it->fm, 0), id);
+	KUNIT_EXPECT_EQ(test, arm_smmu_fake_num_ids(it->pool), num);
+	KUNIT_EXPECT_EQ(test, arm_smmu_fake_invs(it->other)->num_invs, 0);
+	KUNIT_EXPECT_TRUE(test, list_empty(&other->devices));
+	return true;
+}
 
-	/* As the domain is freed its id is flushed, but not given away */
-	arm_smmu_fake_free_domain(it->fm, it->domain);
-	KUNIT_EXPECT_TRUE(test, ida_exists(it->ida, id));
-	ida_free(it->ida, id);
+/* No id, too many devices, no coherency where it is enforced */
+static void ids_test_refusals(struct kunit *test)
+{
+	struct ids_test *it = ids_test_setup(test, false);
+	struct iommu_fwspec *fwspec = dev_iommu_fwspec_get(it->fm->dev);
+	struct arm_smmu_domain *other;
+	unsigned int stage;
+
+	arm_smmu_fake_set_id_bits(it->fake, 4);
+	for (stage = 1; stage <= TEST_STAGES; stage++) {
+		ids_test_begin(test, stage);
+		ids_test_attach(test, it->fm, it->domain);
+		arm_smmu_fake_take_ids(it->pool, 15);
+		ids_test_refused(test, -ENOSPC, IOMMU_NO_PASID, 0);
+		if (stage == 1)
+			ids_test_refused(test, -ENOSPC, TEST_PASID, 0);
+		/* A second device needs no other */
+		ids_test_attach(test, it->fm_too, it->domain);
+		ids_test_block(test, it->fm_too);
+		ids_test_block(test, it->fm);
+		arm_smmu_fake_free_ids(it->pool, 15);
+		ids_test_attach(test, it->fm, it->domain);
+
+		other = to_smmu_domain(it->other);
+		other->num_devices = ARM_SMMU_DOMAIN_MAX_DEVICES;
+		ids_test_refused(test, -ENOSPC, IOMMU_NO_PASID, 0);
+		other->num_devices = 0;
+		it->other->ops->enforce_cache_coherency(it->other);
+		fwspec->flags &= ~IOMMU_FWSPEC_PCI_RC_CANWBS;
+		ids_test_refused(test, -EINVAL, IOMMU_NO_PASID, 0);
+		fwspec->flags |= IOMMU_FWSPEC_PCI_RC_CANWBS;
+
+		ids_test_attach(test, it->fm, it->other);
+		KUNIT_EXPECT_EQ(test, other->num_devices, 1);
+		ids_test_block(test, it->fm);
+		KUNIT_EXPECT_EQ(test, other->num_devices, 0);
+	}
+}
+
+/* Each allocation of a replace fails in turn */
+static void ids_test_no_memory(struct kunit *test)
+{
+	static const struct {
+		unsigned int stage;
+		ioasid_t pasid;
+	} rows[] = { { 1 }, { 2 }, { 1, TEST_PASID } };
+	struct ids_test *it = ids_test_setup(test, false);
+	unsigned int i, nth;
+
+	for (i = 0; i < ARRAY_SIZE(rows); i++) {
+		ids_test_begin(test, rows[i].stage);
+		/* A CD table stays with the device */
+		ids_test_attach(test, it->fm, it->domain);
+		for (nth = 1; ids_test_refused(test, -ENOMEM, rows[i].pasid, nth);)
+			nth++;
+		/* The array and the arm_smmu_master_domain */
+		KUNIT_EXPECT_EQ(test, nth, 3);
+		ids_test_id(test, it->other, 1);
+	}
+	arm_smmu_fake_clear_pasid(it->fm, TEST_PASID, it->other);
+}
+
+/* Does a TLBI come before the CMD_SYNC of the first STE or CD? */
+static bool ids_test_flushed_first(struct ids_test *it, bool *cfgi_all)
+{
+	struct arm_smmu_cmd cmd;
+	u8 opcode;
+
+	while (arm_smmu_fake_next_cmd(it->fake, &cmd)) {
+		opcode = FIELD_GET(CMDQ_0_OP, cmd.data[0]);
+		*cfgi_all |= opcode == CMDQ_OP_CFGI_ALL;
+		if (ids_test_is_tlbi(&cmd))
+			return true;
+		if (opcode == CMDQ_OP_CFGI_STE || opcode == CMDQ_OP_CFGI_CD)
+			return false;
+	}
+	return false;
+}
+
+/* More detaches time out than there are ids. Each is flushed again, and none lost. */
+static void ids_test_timeouts(struct kunit *test)
+{
+	struct ids_test *it = ids_test_setup(test, false);
+	unsigned int stage, i;
+	bool cfgi_all = false;
+	u32 id, seen;
+
+	arm_smmu_fake_set_id_bits(it->fake, 2);
+	for (stage = 1; stage <= TEST_STAGES; stage++) {
+		ids_test_begin(test, stage);
+		for (i = 0, seen = 0; i < 6; i++) {
+			ids_test_attach(test, it->fm, it->domain);
+			id = ids_test_id(test, it->domain, 1);
+			/* The first three ids are clean */
+			KUNIT_EXPECT_EQ(test, !!(seen & BIT(id)), i >= 3);
+			KUNIT_EXPECT_EQ(test, ids_test_flushed_first(it, &cfgi_all), i >= 3);
+			seen |= BIT(id);
+			ids_test_block_dead(test, it->fm);
+			ids_test_id(test, it->domain, 0);
+			KUNIT_EXPECT_EQ(test, arm_smmu_fake_hw_id(it->fm, 0), 0);
+		}
+		KUNIT_EXPECT_EQ(test, arm_smmu_fake_num_ids(it->pool), 3);
+		arm_smmu_fake_stop(it->fake, 0);
+		KUNIT_EXPECT_EQ(test, -ETIMEDOUT, arm_smmu_fake_attach(it->fm, it->domain));
+		arm_smmu_fake_start(it->fake);
+	}
+}
+
+/* The CFGIs time out, and the TLBI completes on another queue */
+static void ids_test_cfgi_timeout(struct kunit *test)
+{
+	struct ids_test *it = ids_test_setup(test, true);
+	bool cfgi_all = false;
+
+	/* The one id there is. It is in reserve for default domains. */
+	arm_smmu_fake_set_id_bits(it->fake, 1);
+	it->domain->type = IOMMU_DOMAIN_DMA;
+	ids_test_attach(test, it->fm, it->domain);
+	ids_test_block_dead(test, it->fm);
+	/* A CD with it may still be cached */
+	KUNIT_EXPECT_TRUE(test, arm_smmu_fake_has_id(it->pool, 1));
+	ids_test_attach(test, it->fm, it->domain);
+	KUNIT_EXPECT_TRUE(test, ids_test_flushed_first(it, &cfgi_all));
+	KUNIT_EXPECT_TRUE(test, cfgi_all);
+	ids_test_block(test, it->fm);
+	KUNIT_EXPECT_FALSE(test, arm_smmu_fake_has_id(it->pool, 1));
+}
+
+/* User space takes all ids that it can get. Default domains still get theirs. */
+static void ids_test_reserve(struct kunit *test)
+{
+	struct ids_test *it = ids_test_setup(test, false);
+	struct iommu_domain *domains[31];
+	unsigned int num;
+	int ret;
+
+	arm_smmu_fake_set_id_bits(it->fake, 5);
+	it->domain->type = IOMMU_DOMAIN_DMA;
+	ids_test_attach(test, it->fm, it->domain);
+	ids_test_attach(test, it->fm_too, it->domain);
+	ids_test_block(test, it->fm);
+	ids_test_block(test, it->fm_too);
+	for (num = 0; num < ARRAY_SIZE(domains); num++) {
+		domains[num] = arm_smmu_fake_alloc_domain(it->fm, 0);
+		ret = arm_smmu_fake_set_pasid(it->fm, domains[num], num + 1, NULL);
+		if (ret)
+			break;
+	}
+	KUNIT_EXPECT_EQ(test, ret, -ENOSPC);
+	/* One for each device, one for those to come */
+	KUNIT_EXPECT_EQ(test, num, 28);
+	ids_test_attach(test, it->fm, it->domain);
+	/* What user space gives back it can have again */
+	arm_smmu_fake_clear_pasid(it->fm, num, domains[num - 1]);
+	KUNIT_EXPECT_EQ(test, 0, arm_smmu_fake_set_pasid(it->fm, domains[num - 1], num, NULL));
+	for (; num; num--)
+		arm_smmu_fake_clear_pasid(it->fm, num, domains[num - 1]);
 }
 
 /* A PASID beyond the first table of a two-level CD table needs no CD[0] */
 static void ids_test_no_cd0(struct kunit *test)
 {
-	struct ids_test *it = test->priv;
+	struct ids_test *it = ids_test_setup(test, false);
 	struct arm_smmu_device *smmu = &it->fake->smmu;
+	const ioasid_t pasid = CTXDESC_L2_ENTRIES;
 	struct arm_smmu_fake_master *fm;
 
 	smmu->features |= ARM_SMMU_FEAT_2_LVL_CDTAB;
@@ -446,20 +387,13 @@ static void ids_test_no_cd0(struct kunit *test)
 	smmu->features &= ~ARM_SMMU_FEAT_TRANS_S1;
 	fm = arm_smmu_fake_add_master(it->fake, 3, smmu->ssid_bits);
 	smmu->features |= ARM_SMMU_FEAT_TRANS_S1;
-
-	KUNIT_ASSERT_EQ(test, 0,
-			arm_smmu_fake_set_pasid(fm, it->other,
-						CTXDESC_L2_ENTRIES, NULL));
+	KUNIT_ASSERT_EQ(test, 0, arm_smmu_fake_set_pasid(fm, it->other, pasid, NULL));
 	KUNIT_ASSERT_NULL(test, fm->master->cd_table.l2.l2ptrs[0]);
 	kunit_warning_suppress(test) {
-		KUNIT_EXPECT_EQ(test, 0,
-				arm_smmu_fake_attach(fm,
-						     arm_smmu_fake_identity(fm)));
+		ids_test_attach(test, fm, arm_smmu_fake_identity(fm));
 		KUNIT_EXPECT_SUPPRESSED_WARNING_COUNT(test, 0);
 	}
-	KUNIT_EXPECT_EQ(test, 0,
-			arm_smmu_fake_clear_pasid(fm, CTXDESC_L2_ENTRIES,
-						  it->other));
+	KUNIT_EXPECT_EQ(test, 0, arm_smmu_fake_clear_pasid(fm, pasid, it->other));
 }
 
 static void ids_test_expect_streams(void *data)
@@ -467,8 +401,7 @@ static void ids_test_expect_streams(void *data)
 	struct ids_test *it = data;
 	struct rb_root *streams = &it->fake->smmu.streams;
 
-	KUNIT_EXPECT_PTR_EQ(it->fake->test, rb_first(streams),
-			    &it->fm->master->streams[0].node);
+	KUNIT_EXPECT_PTR_EQ(it->fake->test, rb_first(streams), &it->fm->master->streams[0].node);
 	KUNIT_EXPECT_PTR_EQ(it->fake->test, rb_last(streams),
 			    &it->fm_too->master->streams[0].node);
 }
@@ -476,24 +409,23 @@ static void ids_test_expect_streams(void *data)
 /* A device that has a stream ID twice goes, and the other ones stay */
 static void ids_test_duplicate_stream(struct kunit *test)
 {
-	struct ids_test *it = test->priv;
+	struct ids_test *it = ids_test_setup(test, false);
 	/* In an order in which sort() moves the second of the two */
 	const u32 sids[] = { 4, 14, 13, 8, 8 };
 
 	/* Runs after the device that is added next is gone */
-	KUNIT_ASSERT_EQ(test, 0,
-			kunit_add_action(test, ids_test_expect_streams, it));
+	KUNIT_ASSERT_EQ(test, 0, kunit_add_action(test, ids_test_expect_streams, it));
 	arm_smmu_fake_add_pci_master(it->fake, sids, ARRAY_SIZE(sids), 0);
 }
 
 /* A table needs the device that it was made for as long as the domain lives */
 static void ids_test_table_device(struct kunit *test)
 {
-	struct ids_test *it = test->priv;
 	struct arm_smmu_fake *far = arm_smmu_fake_create(test, 8);
 	struct arm_smmu_fake_master *fm = arm_smmu_fake_add_master(far, 1, 0);
-	struct kref *ref = &it->fake->smmu.dev->kobj.kref;
+	struct ids_test *it = ids_test_setup(test, false);
 	struct kref *ref_far = &far->smmu.dev->kobj.kref;
+	struct kref *ref = &it->fake->smmu.dev->kobj.kref;
 	unsigned int before = kref_read(ref), before_far = kref_read(ref_far);
 
 	ids_test_attach(test, it->fm, it->domain);
@@ -506,61 +438,83 @@ static void ids_test_table_device(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, kref_read(ref_far), before_far);
 }
 
-struct ids_test_reader {
-	struct completion began;
-	bool left;
-};
+/* A worker is not the task of the test */
+static struct ids_test *ids_test_faulting;
 
-static int ids_test_read(void *data)
+static void ids_test_work(struct work_struct *work)
 {
-	struct ids_test_reader *reader = data;
+	struct iopf_group *group = container_of(work, struct iopf_group, work);
 
-	rcu_read_lock();
-	complete(&reader->began);
-	mdelay(TEST_READER_MS);
-	WRITE_ONCE(reader->left, true);
-	rcu_read_unlock();
+	msleep(50);
+	iopf_group_response(group, IOMMU_PAGE_RESP_SUCCESS);
+	iopf_free_group(group);
+	WRITE_ONCE(ids_test_faulting->handled, true);
+}
+
+static int ids_test_handle_iopf(struct iopf_group *group)
+{
+	ids_test_faulting = kunit_get_current_test()->priv;
+	INIT_WORK(&group->work, ids_test_work);
+	queue_work(group->fault_param->queue->wq, &group->work);
 	return 0;
 }
 
-/* An SMMU is turned off when no reader of an array can issue commands to it */
-static void ids_test_disable_waits(struct kunit *test)
+/* A detach waits for the fault that is being handled, and it is answered once */
+static void ids_test_faults(struct kunit *test)
 {
-	struct ids_test *it = test->priv;
-	struct ids_test_reader *reader;
+	const u64 evt[EVTQ_ENT_DWORDS] = {
+		EVT_ID_TRANSLATION_FAULT | FIELD_PREP_CONST(EVTQ_0_SID, 1ULL), EVTQ_1_STALL,
+	};
+	struct ids_test *it = ids_test_setup(test, false);
+	struct arm_smmu_evtq *evtq = &it->fake->smmu.evtq;
+	struct iopf_queue *iopf = evtq->iopf;
+	unsigned int num_resumes = 0;
+	struct arm_smmu_cmd cmd;
 
-	reader = kunit_kzalloc(test, sizeof(*reader), GFP_KERNEL);
-	KUNIT_ASSERT_NOT_NULL(test, reader);
-	init_completion(&reader->began);
-	arm_smmu_fake_run_task(test, ids_test_read, reader);
-	wait_for_completion(&reader->began);
-	arm_smmu_disable_action(&it->fake->smmu);
-	KUNIT_EXPECT_TRUE(test, READ_ONCE(reader->left));
-	KUNIT_EXPECT_EQ(test, 0, readl(it->fake->smmu.base + ARM_SMMU_CR0));
+	if (!IS_ENABLED(CONFIG_ARM_SMMU_V3_SVA))
+		kunit_skip(test, "needs CONFIG_ARM_SMMU_V3_SVA");
+	it->fm->master->stall_enabled = true;
+	it->other->iopf_handler = ids_test_handle_iopf;
+	/* As when the SMMU has stalls and no SVA */
+	evtq->iopf = NULL;
+	ids_test_refused(test, -EOPNOTSUPP, IOMMU_NO_PASID, 0);
+	evtq->iopf = iopf;
+
+	ids_test_attach(test, it->fm, it->other);
+	/* Keeps the device in the fault queue, so that a failure is not fatal */
+	it->domain->iopf_handler = ids_test_handle_iopf;
+	KUNIT_ASSERT_EQ(test, 0, arm_smmu_fake_set_pasid(it->fm, it->domain, TEST_PASID, NULL));
+	scoped_guard(raw_spinlock_irqsave, &arm_smmu_fake_lock)
+		arm_smmu_fake_event(it->fake, evt);
+	arm_smmu_fake_handle_events(it->fake);
+	ids_test_block(test, it->fm);
+	KUNIT_EXPECT_TRUE(test, READ_ONCE(it->handled));
+	while (!READ_ONCE(it->handled))
+		msleep(20);
+	arm_smmu_fake_clear_pasid(it->fm, TEST_PASID, it->domain);
+	while (arm_smmu_fake_next_cmd(it->fake, &cmd))
+		num_resumes += FIELD_GET(CMDQ_0_OP, cmd.data[0]) == CMDQ_OP_RESUME;
+	KUNIT_EXPECT_EQ(test, num_resumes, 1);
 }
 
 static struct kunit_case ids_test_cases[] = {
-	KUNIT_CASE_PARAM(ids_test_two_devices, ids_test_stage_gen_params),
-	KUNIT_CASE_PARAM(ids_test_reattach, ids_test_stage_gen_params),
-	KUNIT_CASE_PARAM(ids_test_replace, ids_test_stage_gen_params),
-	KUNIT_CASE(ids_test_pasid),
-	KUNIT_CASE_PARAM(ids_test_exhausted, ids_test_stage_gen_params),
-	KUNIT_CASE_PARAM(ids_test_not_put_back, ids_test_stage_gen_params),
-	KUNIT_CASE_PARAM(ids_test_no_coherency, ids_test_stage_gen_params),
-	KUNIT_CASE_PARAM(ids_test_no_memory, ids_test_stage_gen_params),
-	KUNIT_CASE(ids_test_no_memory_pasid),
-	KUNIT_CASE_PARAM(ids_test_flush_timeout, ids_test_stage_gen_params),
-	KUNIT_CASE(ids_test_broken_array),
+	KUNIT_CASE(ids_test_life),
+	KUNIT_CASE(ids_test_refusals),
+	KUNIT_CASE(ids_test_no_memory),
+	KUNIT_CASE(ids_test_timeouts),
+	KUNIT_CASE(ids_test_cfgi_timeout),
+	KUNIT_CASE(ids_test_reserve),
 	KUNIT_CASE(ids_test_no_cd0),
 	KUNIT_CASE(ids_test_duplicate_stream),
-	KUNIT_CASE_PARAM(ids_test_table_device, ids_test_stage_gen_params),
-	KUNIT_CASE(ids_test_disable_waits),
+	KUNIT_CASE(ids_test_table_device),
+	KUNIT_CASE(ids_test_faults),
 	{}
 };
 
 static struct kunit_suite ids_test_suite = {
 	.name = "arm-smmu-v3-ids",
-	.init = ids_test_init,
+	.suite_init = arm_smmu_fake_suite_init,
+	.suite_exit = arm_smmu_fake_suite_exit,
 	.test_cases = ids_test_cases,
 };
 

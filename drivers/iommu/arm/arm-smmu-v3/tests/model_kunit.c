@@ -1,747 +1,480 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * KUnit tests of the model itself: it translates what the driver wrote, and the
- * oracle notices what a driver may forget.
+ * KUnit tests of the model itself, on tables that the test writes: a command
+ * removes what it must and no more, and the oracle notices what is forgotten.
  */
-#include <linux/io-pgtable.h>
-#include <linux/iommu.h>
-#include <linux/mm.h>
-#include <linux/mman.h>
-#include <linux/uaccess.h>
+#include "model.h"
 
-#include "../../../iommufd/iommufd_private.h"
+#define SID		1
+#define PASID		3
+#define ASID_PASID	7
+#define VMID		9
+#define VA		0x40000000ULL
+#define IPA		0x80000000ULL
+#define DATA_IPA	(IPA + 8 * SZ_4K)
 
-#include "model_int.h"
+/* AF, AP, and nG in stage 1 */
+#define S1_BLOCK	0xc41ULL
+#define S1_PAGE		0xc43ULL
+#define S2_PAGE		0x4c3ULL
+#define TABLE		3ULL
+#define DBM_CLEAN	(BIT_ULL(51) | BIT_ULL(7))
 
-#define TEST_SID	1
-#define TEST_IOVA	0x40000000ULL
-#define TEST_GUEST_VA	0x12345000ULL
-#define TEST_VSID	7
+enum { CDS, LEVEL1, LEVEL2, LEVEL3, S2_LEVEL1, S2_LEVEL2, S2_LEVEL3, NUM_PAGES };
 
-#define TEST_RW		(IOMMU_READ | IOMMU_WRITE | IOMMU_CACHE)
-#define TEST_PROBE	(SMMU_MODEL_WRITE | SMMU_MODEL_QUIET)
-
-struct model_test {
+struct self {
 	struct kunit *test;
 	struct smmu_model *model;
 	struct arm_smmu_fake *fake;
 	struct arm_smmu_fake_master *fm;
 	struct smmu_model_dev *dev;
+	u16 asid;
+	u64 *ste;
+	u64 *pages[NUM_PAGES];
+	/* What the device uses, and where that is in the end */
+	u64 *leaf;
+	u64 addr;
+	u64 pa;
 };
 
-static void model_test_create(struct kunit *test, struct model_test *mt,
-			      u32 features, unsigned int ssid_bits, bool pci)
+/* Where the SMMU finds a page: an IPA if stage 2 is on, too */
+static u64 where(struct self *s, unsigned int cfg, unsigned int page)
 {
-	const u32 sid = TEST_SID;
-
-	mt->test = test;
-	mt->model = smmu_model_create(test, 42);
-	mt->fake = arm_smmu_fake_create(test, 8);
-	mt->fake->smmu.features |= features;
-	smmu_model_add_smmu(mt->model, mt->fake);
-	mt->fm = pci ? arm_smmu_fake_add_pci_master(mt->fake, &sid, 1, ssid_bits) :
-		       arm_smmu_fake_add_master(mt->fake, sid, ssid_bits);
-	mt->dev = smmu_model_add_dev(mt->model, mt->fm);
+	return cfg == STRTAB_STE_0_CFG_NESTED ? IPA + page * SZ_4K :
+						virt_to_phys(s->pages[page]);
 }
 
-static void model_test_attach(struct model_test *mt, struct iommu_domain *domain)
+static void write_cd(struct self *s, unsigned int cfg, u32 ssid, u16 asid)
 {
-	KUNIT_ASSERT_EQ(mt->test, 0, arm_smmu_fake_attach(mt->fm, domain));
-}
+	u64 *cd = s->pages[CDS] + ssid * CTXDESC_CD_DWORDS;
 
-/* Map fresh addresses and let the adversary use them */
-static u64 model_test_map(struct model_test *mt, struct iommu_domain *domain,
-			  u64 iova, u64 size)
-{
-	u64 pa = smmu_model_pa(mt->model, size);
-
-	KUNIT_ASSERT_EQ(mt->test, 0,
-			iommu_map(domain, iova, pa, size, TEST_RW, GFP_KERNEL));
-	smmu_model_track(mt->model, iova);
-	smmu_model_track(mt->model, iova + size - SZ_4K);
-	return pa;
-}
-
-static void model_test_expect_dma(struct model_test *mt, u32 ssid, u64 addr,
-				  unsigned int flags, u64 expected)
-{
-	u64 pa = 0;
-
-	KUNIT_EXPECT_EQ(mt->test, 0,
-			smmu_model_dma(mt->dev, ssid, addr, flags, &pa));
-	KUNIT_EXPECT_EQ(mt->test, pa, expected);
-}
-
-static void model_test_expect_none(struct model_test *mt, u32 ssid, u64 addr,
-				   unsigned int flags)
-{
-	u64 pa;
-
-	KUNIT_EXPECT_EQ(mt->test, -EFAULT,
-			smmu_model_dma(mt->dev, ssid, addr, flags, &pa));
-}
-
-/* Map, DMA and unmap one range, with all caches full */
-static void model_test_use(struct model_test *mt, struct iommu_domain *domain,
-			   u32 ssid, u64 iova, u64 size, unsigned int flags)
-{
-	u64 pa = model_test_map(mt, domain, iova, size);
-	int i;
-
-	for (i = 0; i < 8; i++) {
-		smmu_model_fill(mt->model);
-		model_test_expect_dma(mt, ssid, iova + i * 8,
-				      TEST_PROBE | flags, pa + i * 8);
-	}
-	model_test_expect_dma(mt, ssid, iova + size - 8, TEST_PROBE | flags,
-			      pa + size - 8);
-	smmu_model_check(mt->model);
-	KUNIT_EXPECT_EQ(mt->test, size, iommu_unmap(domain, iova, size));
-	smmu_model_retire(mt->model, pa, size);
-	smmu_model_fill(mt->model);
-	smmu_model_check(mt->model);
-	model_test_expect_none(mt, ssid, iova, TEST_PROBE | flags);
-}
-
-static void model_test_use_sizes(struct model_test *mt,
-				 struct iommu_domain *domain, u32 ssid,
-				 unsigned int flags)
-{
-	unsigned int bit;
-
-	for_each_set_bit(bit, &domain->pgsize_bitmap, 31) {
-		model_test_use(mt, domain, ssid, TEST_IOVA, BIT(bit), flags);
-		model_test_use(mt, domain, ssid, TEST_IOVA, 2 * BIT(bit), flags);
-	}
-}
-
-static void model_test_stage(struct kunit *test, u32 features, u32 flags,
-			     unsigned long pgsizes)
-{
-	struct iommu_domain *domain;
-	struct model_test mt;
-	struct smmu_model_stats stats;
-
-	model_test_create(test, &mt, features, 0, false);
-	mt.fake->smmu.pgsize_bitmap = pgsizes;
-	domain = arm_smmu_fake_alloc_domain(mt.fm, flags);
-	/* The core needs a granule of the kernel when the device goes */
-	mt.fake->smmu.pgsize_bitmap |= SZ_4K;
-	model_test_attach(&mt, domain);
-	model_test_use_sizes(&mt, domain, SMMU_MODEL_NO_SSID, 0);
-	model_test_attach(&mt, arm_smmu_fake_blocked(mt.fm));
-	smmu_model_left(mt.dev, SMMU_MODEL_NO_SSID);
-	smmu_model_check(mt.model);
-
-	stats = smmu_model_get_stats(mt.model);
-	KUNIT_EXPECT_GT(test, stats.fills, 100);
-	KUNIT_EXPECT_GT(test, stats.hits, 100);
-	KUNIT_EXPECT_GT(test, stats.removed, 10);
-}
-
-/* Stage 1 */
-static void model_test_s1(struct kunit *test)
-{
-	model_test_stage(test, 0, 0, SZ_4K | SZ_2M | SZ_1G);
-}
-
-static void model_test_s1_range(struct kunit *test)
-{
-	model_test_stage(test, ARM_SMMU_FEAT_RANGE_INV, 0,
-			 SZ_4K | SZ_2M | SZ_1G);
-}
-
-static void model_test_s1_e2h(struct kunit *test)
-{
-	model_test_stage(test, ARM_SMMU_FEAT_RANGE_INV | ARM_SMMU_FEAT_E2H, 0,
-			 SZ_4K | SZ_2M | SZ_1G);
-}
-
-static void model_test_s1_16k(struct kunit *test)
-{
-	model_test_stage(test, ARM_SMMU_FEAT_RANGE_INV, 0, SZ_16K | SZ_32M);
-}
-
-static void model_test_s1_64k(struct kunit *test)
-{
-	model_test_stage(test, ARM_SMMU_FEAT_RANGE_INV, 0, SZ_64K | SZ_512M);
-}
-
-static void model_test_s2(struct kunit *test)
-{
-	model_test_stage(test, 0, IOMMU_HWPT_ALLOC_NEST_PARENT,
-			 SZ_4K | SZ_2M | SZ_1G);
-}
-
-static void model_test_s2_range(struct kunit *test)
-{
-	model_test_stage(test, ARM_SMMU_FEAT_RANGE_INV,
-			 IOMMU_HWPT_ALLOC_NEST_PARENT, SZ_64K | SZ_512M);
-}
-
-/* A PASID behind a CD table of two levels, and a stream table of two levels */
-static void model_test_2lvl(struct kunit *test)
-{
-	struct arm_smmu_strtab_cfg *cfg;
-	struct iommu_domain *domain;
-	struct model_test mt = { .test = test };
-	const u32 ssid = 1500;
-
-	mt.model = smmu_model_create(test, 43);
-	mt.fake = arm_smmu_fake_create(test, 8);
-	mt.fake->smmu.features |= ARM_SMMU_FEAT_2_LVL_CDTAB |
-				  ARM_SMMU_FEAT_2_LVL_STRTAB;
-	mt.fake->smmu.ssid_bits = 12;
-	cfg = &mt.fake->smmu.strtab_cfg;
-	memset(cfg, 0, sizeof(*cfg));
-	cfg->l2.num_l1_ents = 1;
-	cfg->l2.l1tab = kunit_kzalloc(test, sizeof(*cfg->l2.l1tab), GFP_KERNEL);
-	KUNIT_ASSERT_NOT_NULL(test, cfg->l2.l1tab);
-	cfg->l2.l2ptrs = kunit_kzalloc(test, sizeof(*cfg->l2.l2ptrs),
-				       GFP_KERNEL);
-	KUNIT_ASSERT_NOT_NULL(test, cfg->l2.l2ptrs);
-	smmu_model_add_smmu(mt.model, mt.fake);
-	mt.fm = arm_smmu_fake_add_master(mt.fake, TEST_SID, 12);
-	mt.dev = smmu_model_add_dev(mt.model, mt.fm);
-	smmu_model_track_ssid(mt.dev, ssid);
-
-	domain = arm_smmu_fake_alloc_domain(mt.fm, 0);
-	model_test_attach(&mt, arm_smmu_fake_identity(mt.fm));
-	KUNIT_ASSERT_EQ(test, 0,
-			arm_smmu_fake_set_pasid(mt.fm, domain, ssid, NULL));
-	model_test_use_sizes(&mt, domain, ssid, 0);
-	/* Without PASID there is S1DSS, with another nothing */
-	model_test_expect_dma(&mt, SMMU_MODEL_NO_SSID, TEST_IOVA, TEST_PROBE,
-			      TEST_IOVA);
-	model_test_expect_none(&mt, 3, TEST_IOVA, TEST_PROBE);
-	KUNIT_ASSERT_EQ(test, 0,
-			arm_smmu_fake_set_pasid(mt.fm,
-						arm_smmu_fake_blocked(mt.fm),
-						ssid, domain));
-	smmu_model_left(mt.dev, ssid);
-	smmu_model_check(mt.model);
-	model_test_expect_none(&mt, ssid, TEST_IOVA, TEST_PROBE);
-}
-
-/* Unmap, but do not invalidate */
-static void model_test_unmap(struct model_test *mt, struct iommu_domain *domain,
-			     u64 iova, u64 size)
-{
-	struct io_pgtable_ops *ops = to_smmu_domain(domain)->pgtbl_ops;
-	struct iommu_iotlb_gather gather;
-
-	iommu_iotlb_gather_init(&gather);
-	KUNIT_ASSERT_EQ(mt->test, size,
-			ops->unmap_pages(ops, iova, size, 1, &gather));
-}
-
-static void model_test_expect_fault(struct model_test *mt,
-				    enum smmu_model_fault fault,
-				    unsigned int *num)
-{
-	unsigned int old = *num;
-
-	*num = smmu_model_faults(mt->model, fault);
-	KUNIT_EXPECT_GT(mt->test, *num, old);
-}
-
-static void model_test_inv(struct iommu_domain *domain, u64 iova, u64 size,
-			   unsigned int granule, bool leaf)
-{
-	arm_smmu_domain_inv_range(to_smmu_domain(domain), iova, size, granule,
-				  leaf);
-}
-
-/* What is not invalidated stays, and the oracle sees it */
-static void model_test_no_tlbi(struct kunit *test)
-{
-	unsigned int reach = 0, stale = 0;
-	struct iommu_domain *domain;
-	struct model_test mt;
-	u64 pa;
-
-	model_test_create(test, &mt, ARM_SMMU_FEAT_RANGE_INV, 0, false);
-	smmu_model_expect(mt.model, SMMU_MODEL_REACH);
-	smmu_model_expect(mt.model, SMMU_MODEL_STALE);
-	domain = arm_smmu_fake_alloc_domain(mt.fm, 0);
-	model_test_attach(&mt, domain);
-
-	pa = model_test_map(&mt, domain, TEST_IOVA, SZ_2M);
-	smmu_model_fill(mt.model);
-	model_test_unmap(&mt, domain, TEST_IOVA, SZ_2M);
-	smmu_model_retire(mt.model, pa, SZ_2M);
-	model_test_expect_fault(&mt, SMMU_MODEL_REACH, &reach);
-	smmu_model_check(mt.model);
-	model_test_expect_fault(&mt, SMMU_MODEL_STALE, &stale);
-	model_test_expect_dma(&mt, SMMU_MODEL_NO_SSID, TEST_IOVA,
-			      TEST_PROBE | SMMU_MODEL_CACHED, pa);
-	model_test_expect_fault(&mt, SMMU_MODEL_REACH, &reach);
-	model_test_expect_none(&mt, SMMU_MODEL_NO_SSID, TEST_IOVA,
-			       TEST_PROBE | SMMU_MODEL_FRESH);
-
-	/* A block is of level 2, which TTL 3 does not hit */
-	model_test_inv(domain, TEST_IOVA, SZ_2M, SZ_4K, true);
-	smmu_model_check(mt.model);
-	model_test_expect_fault(&mt, SMMU_MODEL_STALE, &stale);
-	/* The other block is not in this range */
-	model_test_inv(domain, TEST_IOVA + SZ_2M, SZ_2M, SZ_2M, true);
-	smmu_model_check(mt.model);
-	model_test_expect_fault(&mt, SMMU_MODEL_STALE, &stale);
-	model_test_inv(domain, TEST_IOVA, SZ_2M, SZ_2M, true);
-	smmu_model_check(mt.model);
-	KUNIT_EXPECT_EQ(test, stale,
-			smmu_model_faults(mt.model, SMMU_MODEL_STALE));
-}
-
-static struct smmu_model_entry *
-model_test_find_table(struct model_test *mt, unsigned int level)
-{
-	struct smmu_model_smmu *ms = mt->fake->model;
-	unsigned int i;
-
-	for (i = 0; i < ms->num_tlb; i++)
-		if (ms->tlb[i].kind == MODEL_TABLE && ms->tlb[i].level == level)
-			return &ms->tlb[i];
-	return NULL;
-}
-
-/* Only a non-leaf invalidation removes a walk cache entry */
-static void model_test_walk_cache(struct kunit *test)
-{
-	struct smmu_model_entry *e;
-	struct iommu_domain *domain;
-	unsigned int stale = 0;
-	struct model_test mt;
-	u64 desc, *p;
-
-	model_test_create(test, &mt, 0, 0, false);
-	smmu_model_expect(mt.model, SMMU_MODEL_STALE);
-	domain = arm_smmu_fake_alloc_domain(mt.fm, 0);
-	model_test_attach(&mt, domain);
-	model_test_map(&mt, domain, TEST_IOVA, SZ_4K);
-	smmu_model_fill(mt.model);
-	e = model_test_find_table(&mt, 2);
-	KUNIT_ASSERT_NOT_NULL(test, e);
-	p = phys_to_virt(e->desc_pa);
-	desc = *p;
-	WRITE_ONCE(*p, 0);
-	model_test_inv(domain, TEST_IOVA, SZ_4K, SZ_4K, true);
-	smmu_model_check(mt.model);
-	model_test_expect_fault(&mt, SMMU_MODEL_STALE, &stale);
-	model_test_inv(domain, TEST_IOVA, SZ_4K, SZ_4K, false);
-	smmu_model_check(mt.model);
-	KUNIT_EXPECT_EQ(test, stale,
-			smmu_model_faults(mt.model, SMMU_MODEL_STALE));
-	WRITE_ONCE(*p, desc);
-}
-
-/* An ATC answers until it is told */
-static void model_test_ats(struct kunit *test)
-{
-	struct iommu_domain *domain;
-	struct arm_smmu_cmd cmd;
-	unsigned int reach = 0;
-	struct model_test mt;
-	u64 pa;
-
-	model_test_create(test, &mt, 0, 4, true);
-	domain = arm_smmu_fake_alloc_domain(mt.fm, 0);
-	smmu_model_track_ssid(mt.dev, 5);
-	model_test_attach(&mt, domain);
-	KUNIT_ASSERT_EQ(test, 0,
-			arm_smmu_fake_set_pasid(mt.fm, domain, 5, NULL));
-	KUNIT_ASSERT_TRUE(test, smmu_model_ats_on(mt.dev));
-	model_test_use_sizes(&mt, domain, SMMU_MODEL_NO_SSID, SMMU_MODEL_ATS);
-	model_test_use_sizes(&mt, domain, 5, SMMU_MODEL_ATS);
-
-	smmu_model_expect(mt.model, SMMU_MODEL_REACH);
-	smmu_model_expect(mt.model, SMMU_MODEL_STALE);
-	pa = model_test_map(&mt, domain, TEST_IOVA, SZ_4K);
-	smmu_model_fill(mt.model);
-	model_test_unmap(&mt, domain, TEST_IOVA, SZ_4K);
-	cmd = arm_smmu_make_cmd_tlbi(CMDQ_OP_TLBI_NSNH_ALL, 0, 0);
-	KUNIT_ASSERT_EQ(test, 0,
-			arm_smmu_cmdq_issue_cmd_p(&mt.fake->smmu, &cmd, true));
-	smmu_model_retire(mt.model, pa, SZ_4K);
-	model_test_expect_fault(&mt, SMMU_MODEL_REACH, &reach);
-	/* That of PASID 5 stays */
-	cmd = arm_smmu_make_cmd_atc_inv(TEST_SID, 4, TEST_IOVA, 0);
-	KUNIT_ASSERT_EQ(test, 0,
-			arm_smmu_cmdq_issue_cmd_p(&mt.fake->smmu, &cmd, true));
-	model_test_expect_dma(&mt, 5, TEST_IOVA, SMMU_MODEL_ATS | TEST_PROBE |
-			      SMMU_MODEL_CACHED, pa);
-	model_test_expect_fault(&mt, SMMU_MODEL_REACH, &reach);
-	/* Without PASID, and aligned to its size, this hits both */
-	cmd = arm_smmu_make_cmd_atc_inv(TEST_SID, 0, TEST_IOVA + SZ_4K, 1);
-	KUNIT_ASSERT_EQ(test, 0,
-			arm_smmu_cmdq_issue_cmd_p(&mt.fake->smmu, &cmd, true));
-	model_test_expect_none(&mt, 5, TEST_IOVA, SMMU_MODEL_ATS | TEST_PROBE |
-			       SMMU_MODEL_CACHED);
-	smmu_model_check(mt.model);
-
-	KUNIT_ASSERT_EQ(test, 0,
-			arm_smmu_fake_set_pasid(mt.fm,
-						arm_smmu_fake_blocked(mt.fm), 5,
-						domain));
-	smmu_model_left(mt.dev, 5);
-	model_test_attach(&mt, arm_smmu_fake_blocked(mt.fm));
-	smmu_model_left(mt.dev, SMMU_MODEL_NO_SSID);
-	smmu_model_check(mt.model);
-}
-
-/* The dirty state in the TLB must be cleared with that in memory */
-static void model_test_dirty(struct kunit *test)
-{
-	struct iommu_iotlb_gather gather;
-	struct iommu_dirty_bitmap dirty;
-	struct smmu_model_stats stats;
-	struct smmu_model_write write;
-	struct iommu_domain *domain;
-	unsigned int stale = 0;
-	struct model_test mt;
-	u64 pa;
-
-	model_test_create(test, &mt, ARM_SMMU_FEAT_HA | ARM_SMMU_FEAT_HD, 0,
-			  false);
-	smmu_model_expect(mt.model, SMMU_MODEL_STALE);
-	domain = arm_smmu_fake_alloc_domain(mt.fm,
-					    IOMMU_HWPT_ALLOC_DIRTY_TRACKING);
-	model_test_attach(&mt, domain);
-	KUNIT_ASSERT_EQ(test, 0,
-			domain->dirty_ops->set_dirty_tracking(domain, true));
-	pa = model_test_map(&mt, domain, TEST_IOVA, SZ_4K);
-	model_test_expect_dma(&mt, SMMU_MODEL_NO_SSID, TEST_IOVA, TEST_PROBE, pa);
-	KUNIT_ASSERT_TRUE(test, smmu_model_next_write(mt.model, &write));
-	KUNIT_EXPECT_EQ(test, write.addr, TEST_IOVA);
-	KUNIT_EXPECT_FALSE(test, smmu_model_next_write(mt.model, &write));
-	smmu_model_fill(mt.model);
-	smmu_model_check(mt.model);
-	/* The driver maps what is writable as dirty */
-	stats = smmu_model_get_stats(mt.model);
-	KUNIT_EXPECT_EQ(test, stats.httu, 0);
-
-	iommu_iotlb_gather_init(&gather);
-	iommu_dirty_bitmap_init(&dirty, NULL, &gather);
-	KUNIT_ASSERT_EQ(test, 0,
-			domain->dirty_ops->read_and_clear_dirty(domain,
-				TEST_IOVA, SZ_4K, 0, &dirty));
-	KUNIT_EXPECT_EQ(test, gather.start, TEST_IOVA);
-	smmu_model_check(mt.model);
-	model_test_expect_fault(&mt, SMMU_MODEL_STALE, &stale);
-	model_test_inv(domain, 0, 0, 0, false);
-	smmu_model_check(mt.model);
-	KUNIT_EXPECT_EQ(test, stale,
-			smmu_model_faults(mt.model, SMMU_MODEL_STALE));
-	model_test_expect_dma(&mt, SMMU_MODEL_NO_SSID, TEST_IOVA, TEST_PROBE, pa);
-	stats = smmu_model_get_stats(mt.model);
-	KUNIT_EXPECT_EQ(test, stats.httu, 1);
-}
-
-/* A transaction that stalls ends with CMD_RESUME */
-static void model_test_stall(struct kunit *test)
-{
-	struct smmu_model_stats stats;
-	struct iommu_domain *domain;
-	struct arm_smmu_cmd cmd;
-	struct model_test mt;
-	u64 stag;
-
-	model_test_create(test, &mt, ARM_SMMU_FEAT_STALLS, 0, false);
-	mt.fm->master->stall_enabled = true;
-	domain = arm_smmu_fake_alloc_domain(mt.fm, 0);
-	model_test_attach(&mt, domain);
-	KUNIT_ASSERT_EQ(test, -EINPROGRESS,
-			smmu_model_dma(mt.dev, SMMU_MODEL_NO_SSID, TEST_IOVA, 0,
-				       &stag));
-	KUNIT_EXPECT_EQ(test, -EINPROGRESS,
-			smmu_model_stall_result(mt.dev, stag));
-	cmd = arm_smmu_make_cmd_resume(TEST_SID, stag,
-				       CMDQ_RESUME_0_RESP_RETRY);
-	KUNIT_ASSERT_EQ(test, 0,
-			arm_smmu_cmdq_issue_cmd_p(&mt.fake->smmu, &cmd, true));
-	KUNIT_EXPECT_EQ(test, -EAGAIN, smmu_model_stall_result(mt.dev, stag));
-
-	/* Nobody handles page faults here: the driver aborts it */
-	KUNIT_ASSERT_EQ(test, -EINPROGRESS,
-			smmu_model_dma(mt.dev, SMMU_MODEL_NO_SSID, TEST_IOVA, 0,
-				       &stag));
-	arm_smmu_fake_handle_events(mt.fake);
-	arm_smmu_fake_drop_cmds(mt.fake);
-	stats = smmu_model_get_stats(mt.model);
-	KUNIT_EXPECT_EQ(test, stats.stalls, 2);
-	KUNIT_EXPECT_EQ(test, stats.retried, 1);
-	KUNIT_EXPECT_EQ(test, stats.events, 2);
-}
-
-/* Illegal structures and commands are noticed */
-static void model_test_illegal(struct kunit *test)
-{
-	struct iommu_domain *domain;
-	struct arm_smmu_cmd cmd;
-	struct arm_smmu_ste *ste;
-	unsigned int num = 0;
-	struct model_test mt;
-	__le64 old;
-
-	model_test_create(test, &mt, 0, 0, false);
-	smmu_model_expect(mt.model, SMMU_MODEL_ILLEGAL);
-	domain = arm_smmu_fake_alloc_domain(mt.fm, 0);
-	model_test_attach(&mt, domain);
-	smmu_model_track(mt.model, TEST_IOVA);
-
-	cmd = arm_smmu_make_cmd_tlbi(CMDQ_OP_TLBI_NH_ASID, 1, 0);
-	cmd.data[1] = 1;
-	arm_smmu_cmdq_issue_cmd_p(&mt.fake->smmu, &cmd, true);
-	model_test_expect_fault(&mt, SMMU_MODEL_ILLEGAL, &num);
-	/* There are no ranges */
-	cmd = arm_smmu_make_cmd_tlbi(CMDQ_OP_TLBI_NH_VA, 1, 0);
-	cmd.data[1] = FIELD_PREP(CMDQ_TLBI_1_TG, 1) |
-		      FIELD_PREP(CMDQ_TLBI_1_TTL, 3);
-	arm_smmu_cmdq_issue_cmd_p(&mt.fake->smmu, &cmd, true);
-	model_test_expect_fault(&mt, SMMU_MODEL_ILLEGAL, &num);
-
-	cmd = arm_smmu_make_cmd_cfgi_all();
-	ste = arm_smmu_fake_ste(mt.fm);
-	old = ste->data[0];
-	WRITE_ONCE(ste->data[0], old ^ cpu_to_le64(0x8));
-	arm_smmu_cmdq_issue_cmd_p(&mt.fake->smmu, &cmd, true);
-	model_test_expect_fault(&mt, SMMU_MODEL_ILLEGAL, &num);
-	WRITE_ONCE(ste->data[0], old);
-	arm_smmu_cmdq_issue_cmd_p(&mt.fake->smmu, &cmd, true);
-	smmu_model_check(mt.model);
-}
-
-/* Attach in every order, while another CPU fetches STEs and CDs */
-static void model_test_adversary(struct kunit *test)
-{
-	struct iommu_domain *domains[5];
-	struct model_test mt;
-	u64 pas[ARRAY_SIZE(domains)] = {};
-	int i, j, k;
-
-	model_test_create(test, &mt, 0, 4, true);
-	domains[0] = arm_smmu_fake_alloc_domain(mt.fm, 0);
-	domains[1] = arm_smmu_fake_alloc_domain(mt.fm, 0);
-	domains[2] = arm_smmu_fake_alloc_domain(mt.fm,
-						IOMMU_HWPT_ALLOC_NEST_PARENT);
-	domains[3] = arm_smmu_fake_blocked(mt.fm);
-	domains[4] = arm_smmu_fake_identity(mt.fm);
-	smmu_model_adversary_start(mt.model, cpumask_last(cpu_online_mask));
-	for (k = 0; k < 3; k++)
-		pas[k] = model_test_map(&mt, domains[k], TEST_IOVA, SZ_4K);
-	pas[4] = TEST_IOVA;
-
-	for (i = 0; i < ARRAY_SIZE(domains); i++) {
-		for (j = 0; j < ARRAY_SIZE(domains); j++) {
-			model_test_attach(&mt, domains[i]);
-			model_test_attach(&mt, domains[j]);
-			smmu_model_left(mt.dev, SMMU_MODEL_NO_SSID);
-			for (k = 0; k < 4 && pas[j]; k++) {
-				u32 ats = k & 1 ? SMMU_MODEL_ATS : 0;
-
-				model_test_expect_dma(&mt, SMMU_MODEL_NO_SSID,
-						      TEST_IOVA,
-						      TEST_PROBE | ats, pas[j]);
-			}
-		}
-		smmu_model_check(mt.model);
-	}
-}
-
-#if IS_ENABLED(CONFIG_ARM_SMMU_V3_IOMMUFD)
-#define TEST_GUEST_IPA	0x80000000ULL
-#define TEST_DATA_IPA	0x90000000ULL
-
-/* What a guest has in memory: a CD and a page table of three levels */
-struct model_guest {
-	struct iommu_domain *parent;
-	struct iommu_domain *nested;
-	struct arm_vsmmu *vsmmu;
-	u64 *page[4];
-	u64 data_pa;
-};
-
-static void model_test_guest(struct model_test *mt, struct model_guest *guest)
-{
-	struct kunit *test = mt->test;
-	struct iommufd_device *idev;
-	struct iommufd_vdevice *vdev;
-	u64 *cd, pa;
-	int i;
-
-	guest->parent = arm_smmu_fake_alloc_domain(mt->fm,
-						   IOMMU_HWPT_ALLOC_NEST_PARENT);
-	guest->vsmmu = arm_smmu_fake_alloc_vsmmu(mt->fake, guest->parent);
-	idev = kunit_kzalloc(test, sizeof(*idev), GFP_KERNEL);
-	KUNIT_ASSERT_NOT_NULL(test, idev);
-	vdev = kunit_kzalloc(test, sizeof(*vdev), GFP_KERNEL);
-	KUNIT_ASSERT_NOT_NULL(test, vdev);
-	idev->dev = mt->fm->dev;
-	vdev->idev = idev;
-	vdev->virt_id = TEST_VSID;
-	KUNIT_ASSERT_FALSE(test, xa_is_err(xa_store(&guest->vsmmu->core.vdevs,
-						    TEST_VSID, vdev,
-						    GFP_KERNEL)));
-
-	for (i = 0; i < ARRAY_SIZE(guest->page); i++) {
-		pa = smmu_model_page(mt->model, 0);
-		guest->page[i] = phys_to_virt(pa);
-		KUNIT_ASSERT_EQ(test, 0,
-				iommu_map(guest->parent,
-					  TEST_GUEST_IPA + i * SZ_4K, pa, SZ_4K,
-					  TEST_RW, GFP_KERNEL));
-	}
-	guest->data_pa = model_test_map(mt, guest->parent, TEST_DATA_IPA, SZ_4K);
-	smmu_model_track(mt->model, TEST_GUEST_VA);
-
-	cd = guest->page[0];
 	cd[0] = FIELD_PREP(CTXDESC_CD_0_TCR_T0SZ, 64 - 39) |
 		FIELD_PREP(CTXDESC_CD_0_TCR_IPS, 4) | CTXDESC_CD_0_TCR_EPD1 |
 		CTXDESC_CD_0_V | CTXDESC_CD_0_AA64 | CTXDESC_CD_0_R |
-		CTXDESC_CD_0_A | FIELD_PREP(CTXDESC_CD_0_ASID, 5);
-	cd[1] = TEST_GUEST_IPA + SZ_4K;
-	/* Level 1, 2 and 3: tables, then a page with nG, AF, AP and type */
-	guest->page[1][TEST_GUEST_VA >> 30 & 511] =
-		(TEST_GUEST_IPA + 2 * SZ_4K) | 3;
-	guest->page[2][TEST_GUEST_VA >> 21 & 511] =
-		(TEST_GUEST_IPA + 3 * SZ_4K) | 3;
-	guest->page[3][TEST_GUEST_VA >> 12 & 511] = TEST_DATA_IPA | 0xc43;
-
-	guest->nested = arm_smmu_fake_alloc_nested(mt->fm, guest->vsmmu,
-						   STRTAB_STE_0_CFG_S1_TRANS,
-						   STRTAB_STE_1_EATS_TRANS);
-	to_smmu_nested_domain(guest->nested)->ste[0] |=
-		cpu_to_le64(TEST_GUEST_IPA);
+		CTXDESC_CD_0_A | FIELD_PREP(CTXDESC_CD_0_ASID, asid);
+	cd[1] = where(s, cfg, LEVEL1);
 }
 
-/* Both stages, and what is left if only stage 2 is invalidated */
-static void model_test_nested(struct kunit *test)
+static struct self *create(struct kunit *test, u32 features, unsigned int cfg,
+			   bool block)
 {
-	struct model_guest guest;
-	struct arm_smmu_cmd cmd;
-	unsigned int reach = 0;
-	struct model_test mt;
+	struct self *s = kunit_kzalloc(test, sizeof(*s), GFP_KERNEL);
+	struct iommu_domain *domain;
+	const u32 sid = SID;
+	u64 out, vtcr;
 	int i;
 
-	model_test_create(test, &mt, ARM_SMMU_FEAT_S2FWB, 0, true);
-	model_test_guest(&mt, &guest);
-	model_test_attach(&mt, guest.nested);
-	for (i = 0; i < 16; i++) {
-		smmu_model_fill(mt.model);
-		model_test_expect_dma(&mt, SMMU_MODEL_NO_SSID,
-				      TEST_GUEST_VA + i * 8, TEST_PROBE |
-				      (i & 1 ? SMMU_MODEL_ATS : 0),
-				      guest.data_pa + i * 8);
+	KUNIT_ASSERT_NOT_NULL(test, s);
+	s->test = test;
+	s->model = smmu_model_create(test, 42);
+	s->fake = arm_smmu_fake_create(test, 8);
+	s->fake->smmu.features |= features;
+	smmu_model_add_smmu(s->model, s->fake);
+	s->fm = arm_smmu_fake_add_pci_master(s->fake, &sid, 1, 4);
+	s->fm->master->stall_enabled = features & ARM_SMMU_FEAT_STALLS;
+	s->dev = smmu_model_add_dev(s->model, s->fm);
+	for (i = 0; i < NUM_PAGES; i++) {
+		s->pages[i] = kunit_kzalloc(test, SZ_4K, GFP_KERNEL);
+		KUNIT_ASSERT_NOT_NULL(test, s->pages[i]);
 	}
-	smmu_model_check(mt.model);
+	/* The driver turns ATS on, its STE is overwritten then */
+	domain = arm_smmu_fake_alloc_domain(s->fm, 0);
+	KUNIT_ASSERT_EQ(test, 0, arm_smmu_fake_attach(s->fm, domain));
+	s->asid = arm_smmu_fake_hw_id(s->fm, IOMMU_NO_PASID);
+	s->pa = smmu_model_pa(s->model, SZ_2M);
+	s->addr = cfg == STRTAB_STE_0_CFG_S2_TRANS ? DATA_IPA : VA;
+	out = cfg == STRTAB_STE_0_CFG_NESTED ? DATA_IPA : s->pa;
 
-	/* The driver's own unmap */
-	KUNIT_EXPECT_EQ(test, SZ_4K,
-			iommu_unmap(guest.parent, TEST_DATA_IPA, SZ_4K));
-	smmu_model_retire(mt.model, guest.data_pa, SZ_4K);
-	model_test_expect_none(&mt, SMMU_MODEL_NO_SSID, TEST_GUEST_VA,
-			       TEST_PROBE);
+	s->pages[LEVEL1][VA / SZ_1G] = where(s, cfg, LEVEL2) | TABLE;
+	s->pages[LEVEL2][0] = block ? s->pa | S1_BLOCK :
+				      where(s, cfg, LEVEL3) | TABLE;
+	s->pages[LEVEL3][0] = out | S1_PAGE;
+	s->leaf = block ? s->pages[LEVEL2] : s->pages[LEVEL3];
+	s->pages[S2_LEVEL1][IPA / SZ_1G] =
+		virt_to_phys(s->pages[S2_LEVEL2]) | TABLE;
+	s->pages[S2_LEVEL2][0] = virt_to_phys(s->pages[S2_LEVEL3]) | TABLE;
+	for (i = 0; i <= LEVEL3; i++)
+		s->pages[S2_LEVEL3][i] = virt_to_phys(s->pages[i]) | S2_PAGE;
+	s->pages[S2_LEVEL3][8] = s->pa | S2_PAGE;
+	write_cd(s, cfg, 0, s->asid);
+	write_cd(s, cfg, PASID, ASID_PASID);
 
-	/* Without S1_CLEAR */
-	guest.data_pa = model_test_map(&mt, guest.parent, TEST_DATA_IPA, SZ_4K);
-	model_test_attach(&mt, arm_smmu_fake_blocked(mt.fm));
-	smmu_model_left(mt.dev, SMMU_MODEL_NO_SSID);
-	smmu_model_check(mt.model);
-	mt.fm->master->ats_always_on = false;
-	model_test_attach(&mt, guest.nested);
-	smmu_model_fill(mt.model);
-	smmu_model_expect(mt.model, SMMU_MODEL_REACH);
-	model_test_unmap(&mt, guest.parent, TEST_DATA_IPA, SZ_4K);
-	cmd = arm_smmu_make_cmd_tlbi(CMDQ_OP_TLBI_S2_IPA, 0, guest.vsmmu->vmid);
-	cmd.data[1] = TEST_DATA_IPA | CMDQ_TLBI_1_LEAF;
-	KUNIT_ASSERT_EQ(test, 0,
-			arm_smmu_cmdq_issue_cmd_p(&mt.fake->smmu, &cmd, true));
-	smmu_model_retire(mt.model, guest.data_pa, SZ_4K);
-	model_test_expect_fault(&mt, SMMU_MODEL_REACH, &reach);
-	model_test_expect_dma(&mt, SMMU_MODEL_NO_SSID, TEST_GUEST_VA,
-			      TEST_PROBE | SMMU_MODEL_CACHED, guest.data_pa);
-	model_test_inv(guest.parent, TEST_DATA_IPA, SZ_4K, SZ_4K, true);
-	reach = smmu_model_faults(mt.model, SMMU_MODEL_REACH);
-	model_test_expect_none(&mt, SMMU_MODEL_NO_SSID, TEST_GUEST_VA,
-			       TEST_PROBE | SMMU_MODEL_CACHED);
-	KUNIT_EXPECT_EQ(test, reach,
-			smmu_model_faults(mt.model, SMMU_MODEL_REACH));
-	smmu_model_check(mt.model);
+	s->ste = (u64 *)arm_smmu_fake_ste(s->fm)->data;
+	s->ste[0] = STRTAB_STE_0_V | FIELD_PREP(STRTAB_STE_0_CFG, cfg) |
+		    FIELD_PREP(STRTAB_STE_0_S1CDMAX, 4) | where(s, cfg, CDS);
+	s->ste[1] = FIELD_PREP(STRTAB_STE_1_S1DSS, STRTAB_STE_1_S1DSS_SSID0) |
+		    FIELD_PREP(STRTAB_STE_1_EATS, STRTAB_STE_1_EATS_TRANS);
+	if (features & ARM_SMMU_FEAT_E2H)
+		s->ste[1] |= FIELD_PREP(STRTAB_STE_1_STRW,
+					STRTAB_STE_1_STRW_EL2);
+	vtcr = FIELD_PREP(STRTAB_STE_2_VTCR_S2T0SZ, 64 - 39) |
+	       FIELD_PREP(STRTAB_STE_2_VTCR_S2SL0, 1) |
+	       FIELD_PREP(STRTAB_STE_2_VTCR_S2PS, 4);
+	if (cfg & 2)
+		s->ste[2] = FIELD_PREP(STRTAB_STE_2_S2VMID, VMID) |
+			    FIELD_PREP(STRTAB_STE_2_VTCR, vtcr) |
+			    STRTAB_STE_2_S2AA64 | STRTAB_STE_2_S2R;
+	s->ste[3] = cfg & 2 ? virt_to_phys(s->pages[S2_LEVEL1]) : 0;
+	return s;
 }
-#endif
 
-#if IS_ENABLED(CONFIG_ARM_SMMU_V3_SVA)
-KUNIT_DEFINE_ACTION_WRAPPER(unbind_wrapper, iommu_sva_unbind_device,
-			    struct iommu_sva *);
-
-/* The page table of a process */
-static void model_test_sva(struct kunit *test)
+static void issue(struct self *s, u64 data0, u64 data1, bool sync)
 {
-	struct iommu_sva *handle;
-	struct model_test mt;
-	unsigned long addr;
-	struct page *page;
-	u64 pa;
-	u32 ssid;
+	struct arm_smmu_cmd cmd = { .data = { data0, data1 } };
 
-	model_test_create(test, &mt, ARM_SMMU_FEAT_SVA, 4, true);
-	addr = kunit_vm_mmap(test, NULL, 0, PAGE_SIZE, PROT_READ | PROT_WRITE,
-			     MAP_ANONYMOUS | MAP_PRIVATE, 0);
-	KUNIT_ASSERT_NE(test, addr, 0);
-	KUNIT_ASSERT_EQ(test, 0, put_user(1, (int __user *)addr));
-	KUNIT_ASSERT_EQ(test, 1, get_user_pages_fast(addr, 1, 0, &page));
-	pa = page_to_phys(page);
-
-	handle = iommu_sva_bind_device(mt.fm->dev, current->mm);
-	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, handle);
-	KUNIT_ASSERT_EQ(test, 0, kunit_add_action_or_reset(test, unbind_wrapper,
-							   handle));
-	ssid = iommu_sva_get_pasid(handle);
-	smmu_model_track(mt.model, addr);
-	smmu_model_track_ssid(mt.dev, ssid);
-	smmu_model_fill(mt.model);
-	model_test_expect_dma(&mt, ssid, addr, TEST_PROBE, pa);
-	model_test_expect_dma(&mt, ssid, addr, TEST_PROBE | SMMU_MODEL_ATS, pa);
-	smmu_model_check(mt.model);
-	KUNIT_EXPECT_EQ(test, 0, vm_munmap(addr, PAGE_SIZE));
-	smmu_model_retire(mt.model, pa, PAGE_SIZE);
-	put_page(page);
-	model_test_expect_none(&mt, ssid, addr, TEST_PROBE);
-	smmu_model_check(mt.model);
-	kunit_release_action(test, unbind_wrapper, handle);
-	smmu_model_left(mt.dev, ssid);
-	smmu_model_check(mt.model);
+	KUNIT_ASSERT_EQ(s->test, 0,
+			arm_smmu_cmdq_issue_cmd_p(&s->fake->smmu, &cmd, sync));
 }
-#endif
 
-static struct kunit_case model_test_cases[] = {
-	KUNIT_CASE(model_test_s1),
-	KUNIT_CASE(model_test_s1_range),
-	KUNIT_CASE(model_test_s1_e2h),
-	KUNIT_CASE(model_test_s1_16k),
-	KUNIT_CASE(model_test_s1_64k),
-	KUNIT_CASE(model_test_s2),
-	KUNIT_CASE(model_test_s2_range),
-	KUNIT_CASE(model_test_2lvl),
-	KUNIT_CASE(model_test_no_tlbi),
-	KUNIT_CASE(model_test_walk_cache),
-	KUNIT_CASE(model_test_ats),
-	KUNIT_CASE(model_test_dirty),
-	KUNIT_CASE(model_test_stall),
-	KUNIT_CASE(model_test_illegal),
-	KUNIT_CASE(model_test_adversary),
-#if IS_ENABLED(CONFIG_ARM_SMMU_V3_SVA)
-	KUNIT_CASE(model_test_sva),
-#endif
-#if IS_ENABLED(CONFIG_ARM_SMMU_V3_IOMMUFD)
-	KUNIT_CASE(model_test_nested),
-#endif
+/* Fill all caches, then leave them as they are */
+static void fill_all(struct self *s)
+{
+	int i;
+
+	smmu_model_track(s->model, s->addr);
+	for (i = 0; i < 16; i++)
+		smmu_model_fill(s->model);
+	smmu_model_untrack(s->model, s->addr);
+}
+
+#define T1		BIT(MODEL_TABLE1)
+#define L1		BIT(MODEL_S1)
+#define L12		BIT(MODEL_S12)
+#define T2		BIT(MODEL_TABLE2)
+#define L2		BIT(MODEL_S2)
+#define A		BIT(MODEL_ATC_ENTRY)
+/* Those with PASID, under an ASID of their own */
+#define P(kinds)	((kinds) << 16)
+#define PP(kinds)	((kinds) * 0x10001)
+
+/* Without an ASID a command has that of the driver */
+#define OF_ASID(id)	FIELD_PREP_CONST(CMDQ_TLBI_0_ASID, id)
+#define OF_VMID(id)	FIELD_PREP_CONST(CMDQ_TLBI_0_VMID, id)
+#define NUM(num)	FIELD_PREP_CONST(CMDQ_TLBI_0_NUM, num)
+#define SCALE(scale)	FIELD_PREP_CONST(CMDQ_TLBI_0_SCALE, scale)
+#define TTL(ttl)	(FIELD_PREP_CONST(CMDQ_TLBI_1_TG, 1) | \
+			 FIELD_PREP_CONST(CMDQ_TLBI_1_TTL, ttl))
+#define LEAF		CMDQ_TLBI_1_LEAF
+#define ATC(sid, ssid)	(CMDQ_OP_ATC_INV | FIELD_PREP_CONST(CMDQ_ATC_0_SID, sid) | \
+			 FIELD_PREP_CONST(CMDQ_ATC_0_SSID, ssid))
+
+struct row {
+	u64 data0;
+	u64 data1;
+	/* What is left of all that there is */
+	u32 left;
+};
+
+static const struct row s1_rows[] = {
+	{ CMDQ_OP_TLBI_NH_ALL, 0, PP(A) },
+	{ CMDQ_OP_TLBI_NH_ALL | OF_VMID(1), 0, PP(T1 | L1 | A) },
+	{ CMDQ_OP_TLBI_S12_VMALL, 0, PP(A) },
+	{ CMDQ_OP_TLBI_NSNH_ALL, 0, PP(A) },
+	{ CMDQ_OP_TLBI_NH_ASID, 0, P(T1 | L1 | A) | A },
+	{ CMDQ_OP_TLBI_NH_ASID | OF_ASID(ASID_PASID), 0, T1 | L1 | PP(A) },
+	{ CMDQ_OP_TLBI_NH_VA, VA, P(T1 | L1) | PP(A) },
+	{ CMDQ_OP_TLBI_NH_VA, VA | LEAF, P(T1 | L1) | T1 | PP(A) },
+	{ CMDQ_OP_TLBI_NH_VA, VA + SZ_4K, PP(L1 | A) | P(T1) },
+	{ CMDQ_OP_TLBI_NH_VAA, VA, PP(A) },
+	{ CMDQ_OP_TLBI_NH_VAA, VA | LEAF, PP(T1 | A) },
+	{ CMDQ_OP_TLBI_NH_VAA, VA + SZ_4K, PP(L1 | A) },
+	{ CMDQ_OP_TLBI_NH_VAA, VA | TTL(3) | LEAF, PP(T1 | A) },
+	{ CMDQ_OP_TLBI_NH_VAA, VA | TTL(2) | LEAF, PP(T1 | L1 | A) },
+	{ CMDQ_OP_TLBI_NH_VAA | NUM(1), (VA - SZ_4K) | TTL(3) | LEAF,
+	  PP(T1 | A) },
+	{ CMDQ_OP_TLBI_NH_VAA | NUM(1), (VA - SZ_8K) | TTL(3) | LEAF,
+	  PP(T1 | L1 | A) },
+	{ CMDQ_OP_TLBI_NH_VAA | NUM(2) | SCALE(4), (VA - 47 * SZ_4K) | TTL(0),
+	  PP(A) },
+	{ CMDQ_OP_TLBI_NH_VAA | NUM(2) | SCALE(4),
+	  (VA - 48 * SZ_4K) | TTL(3) | LEAF, PP(T1 | L1 | A) },
+	{ ATC(SID, 0), VA, PP(T1 | L1) },
+	{ ATC(SID + 1, 0), VA, PP(T1 | L1 | A) },
+	{ ATC(SID, 0), VA + SZ_4K, PP(T1 | L1 | A) },
+	/* Aligned to its size */
+	{ ATC(SID, 0), (VA + SZ_4K) | 1, PP(T1 | L1) },
+	{ ATC(SID, PASID) | CMDQ_0_SSV, VA, PP(T1 | L1) | A },
+	{ ATC(SID, 0) | CMDQ_0_SSV | CMDQ_ATC_0_GLOBAL, ATC_INV_SIZE_ALL,
+	  PP(T1 | L1) | A },
+};
+
+static const struct row block_rows[] = {
+	{ CMDQ_OP_TLBI_NH_VAA, VA | TTL(3) | LEAF, PP(T1 | L1 | A) },
+	{ CMDQ_OP_TLBI_NH_VAA, VA | TTL(2) | LEAF, PP(T1 | A) },
+	{ CMDQ_OP_TLBI_NH_VAA, (VA + SZ_1M) | LEAF, PP(T1 | A) },
+};
+
+static const struct row el2_rows[] = {
+	{ CMDQ_OP_TLBI_NH_ALL, 0, PP(T1 | L1 | A) },
+	{ CMDQ_OP_TLBI_NSNH_ALL, 0, PP(T1 | L1 | A) },
+	{ CMDQ_OP_TLBI_EL2_ALL, 0, PP(A) },
+	{ CMDQ_OP_TLBI_EL2_ASID, 0, P(T1 | L1) | PP(A) },
+	{ CMDQ_OP_TLBI_EL2_VA, VA | LEAF, P(T1 | L1) | T1 | PP(A) },
+};
+
+static const struct row s2_rows[] = {
+	{ CMDQ_OP_TLBI_NH_ALL | OF_VMID(VMID), 0, T2 | L2 | A },
+	{ CMDQ_OP_TLBI_S12_VMALL | OF_VMID(VMID), 0, A },
+	{ CMDQ_OP_TLBI_S12_VMALL, 0, T2 | L2 | A },
+	{ CMDQ_OP_TLBI_S2_IPA | OF_VMID(VMID), DATA_IPA | LEAF, T2 | A },
+	{ CMDQ_OP_TLBI_S2_IPA | OF_VMID(VMID), DATA_IPA | TTL(3), A },
+	{ CMDQ_OP_TLBI_S2_IPA | OF_VMID(VMID), DATA_IPA + SZ_4K, L2 | A },
+	{ CMDQ_OP_TLBI_S2_IPA, DATA_IPA, T2 | L2 | A },
+};
+
+/* PASIDs have the stage 2 in common */
+static const struct row nested_rows[] = {
+	{ CMDQ_OP_TLBI_NH_ALL | OF_VMID(VMID), 0, PP(A) | T2 | L2 },
+	{ CMDQ_OP_TLBI_NH_VAA | OF_VMID(VMID), VA | LEAF,
+	  PP(T1 | A) | T2 | L2 },
+	{ CMDQ_OP_TLBI_NH_ASID | OF_VMID(VMID), 0,
+	  P(T1 | L1 | L12) | PP(A) | T2 | L2 },
+	{ CMDQ_OP_TLBI_S12_VMALL | OF_VMID(VMID), 0, PP(A) },
+	/* The entries of both stages stay, and the IPAs of tables */
+	{ CMDQ_OP_TLBI_S2_IPA | OF_VMID(VMID), DATA_IPA,
+	  PP(T1 | L1 | L12 | A) | L2 },
+	{ CMDQ_OP_TLBI_NSNH_ALL, 0, PP(A) },
+};
+
+static void test_rows(struct kunit *test, u32 features, unsigned int cfg,
+		      bool block, const struct row *rows, unsigned int num)
+{
+	struct self *s = create(test, features, cfg, block);
+	bool has_s1 = cfg != STRTAB_STE_0_CFG_S2_TRANS;
+	u32 all = has_s1 ? PP(T1 | L1 | A) : A;
+	u64 pa;
+
+	if (cfg & 2)
+		all |= T2 | L2;
+	if (cfg == STRTAB_STE_0_CFG_NESTED)
+		all |= PP(L12);
+	smmu_model_track_ssid(s->dev, PASID);
+	for (; num--; rows++) {
+		u64 data0 = rows->data0;
+
+		switch (data0 & CMDQ_0_OP) {
+		case CMDQ_OP_TLBI_NH_ASID:
+		case CMDQ_OP_TLBI_NH_VA:
+		case CMDQ_OP_TLBI_EL2_ASID:
+		case CMDQ_OP_TLBI_EL2_VA:
+			if (!(data0 & CMDQ_TLBI_0_ASID))
+				data0 |= OF_ASID(s->asid);
+		}
+		fill_all(s);
+		KUNIT_EXPECT_EQ(test, all,
+				smmu_model_kinds(s->model, ASID_PASID));
+		issue(s, data0, rows->data1, true);
+		KUNIT_EXPECT_EQ_MSG(test, rows->left,
+				    smmu_model_kinds(s->model, ASID_PASID),
+				    "command %#llx %#llx", rows->data0,
+				    rows->data1);
+	}
+	KUNIT_EXPECT_EQ(test, 0, smmu_model_dma(s->dev, MODEL_NO_SSID,
+						s->addr + 8, MODEL_ATS, &pa));
+	KUNIT_EXPECT_EQ(test, pa, s->pa + 8);
+	if (has_s1)
+		KUNIT_EXPECT_EQ(test, 0, smmu_model_dma(s->dev, PASID, s->addr,
+							MODEL_FRESH, &pa));
+	KUNIT_EXPECT_EQ(test, -EFAULT,
+			smmu_model_dma(s->dev, 5, s->addr, 0, &pa));
+	KUNIT_EXPECT_EQ(test, s->model->stats.events, 1);
+}
+
+static void test_commands(struct kunit *test)
+{
+	const u32 ril = ARM_SMMU_FEAT_RANGE_INV;
+
+	test_rows(test, ril, STRTAB_STE_0_CFG_S1_TRANS, false, s1_rows,
+		  ARRAY_SIZE(s1_rows));
+	test_rows(test, ril, STRTAB_STE_0_CFG_S1_TRANS, true, block_rows,
+		  ARRAY_SIZE(block_rows));
+	test_rows(test, ril | ARM_SMMU_FEAT_E2H, STRTAB_STE_0_CFG_S1_TRANS,
+		  false, el2_rows, ARRAY_SIZE(el2_rows));
+	test_rows(test, ril, STRTAB_STE_0_CFG_S2_TRANS, false, s2_rows,
+		  ARRAY_SIZE(s2_rows));
+	test_rows(test, ril, STRTAB_STE_0_CFG_NESTED, false, nested_rows,
+		  ARRAY_SIZE(nested_rows));
+}
+
+/* What is illegal is noticed, in the STE, in the CD, and in commands */
+static void test_illegal(struct kunit *test)
+{
+	static const struct {
+		bool cd;
+		u8 word;
+		u64 flip;
+	} fields[] = {
+		{ false, 0, BIT(1) | BIT(3) },
+		{ false, 0, FIELD_PREP_CONST(STRTAB_STE_0_S1FMT, 1) },
+		{ false, 0, FIELD_PREP_CONST(STRTAB_STE_0_S1CDMAX, 16) },
+		{ false, 1, STRTAB_STE_1_S2FWB },
+		{ false, 1, FIELD_PREP_CONST(STRTAB_STE_1_EATS, 3) },
+		{ false, 2, BIT_ULL(63) },
+		{ false, 2, STRTAB_STE_2_S2AA64 },
+		{ false, 2, BIT_ULL(32 + 15) },
+		{ false, 3, BIT_ULL(4) },
+		{ false, 5, BIT(0) },
+		{ true, 0, CTXDESC_CD_0_TCR_HA },
+		{ true, 0, CTXDESC_CD_0_TCR_EPD1 },
+		{ true, 0, FIELD_PREP_CONST(CTXDESC_CD_0_TCR_TG0, 3) },
+		{ true, 1, BIT_ULL(4) },
+		{ true, 6, BIT(0) },
+	};
+	static const struct arm_smmu_cmd cmds[] = {
+		{ { 0xff, 0 } },
+		{ { CMDQ_OP_TLBI_NH_ASID, 1 } },
+		{ { CMDQ_OP_TLBI_NH_ALL | OF_ASID(1), 0 } },
+		{ { CMDQ_OP_TLBI_EL2_ALL, 0 } },
+		/* There are no ranges */
+		{ { CMDQ_OP_TLBI_NH_VA, VA | TTL(3) } },
+		{ { ATC(SID, PASID), VA } },
+		{ { ATC(SID, 0), 63 } },
+	};
+	struct self *s = create(test, 0, STRTAB_STE_0_CFG_NESTED, false);
+	unsigned int i, num = 0;
+	u64 pa, *p;
+
+	s->model->expected[MODEL_ILLEGAL] = true;
+	for (i = 0; i < ARRAY_SIZE(fields); i++) {
+		p = (fields[i].cd ? s->pages[CDS] : s->ste) + fields[i].word;
+		*p ^= fields[i].flip;
+		smmu_model_dma(s->dev, MODEL_NO_SSID, VA,
+			       MODEL_FRESH | MODEL_QUIET, &pa);
+		*p ^= fields[i].flip;
+		KUNIT_EXPECT_EQ_MSG(test, s->model->faults[MODEL_ILLEGAL],
+				    ++num, "field %u", i);
+	}
+	for (i = 0; i < ARRAY_SIZE(cmds); i++) {
+		issue(s, cmds[i].data[0], cmds[i].data[1], true);
+		KUNIT_EXPECT_EQ_MSG(test, s->model->faults[MODEL_ILLEGAL],
+				    ++num, "command %u", i);
+	}
+}
+
+/* Each lapse of a driver is noticed, and nothing else */
+static void test_oracle(struct kunit *test)
+{
+	static const struct {
+		enum { IN_STE, IN_CD, IN_LEAF } where;
+		u64 flip;
+		u64 op;
+		unsigned long faults;
+	} lapses[] = {
+		{ IN_LEAF, BIT(0), 0, BIT(MODEL_REACH) | BIT(MODEL_STALE) },
+		/* Clean again */
+		{ IN_LEAF, BIT(7), 0, BIT(MODEL_STALE) },
+		{ IN_CD, CTXDESC_CD_0_A, 0, BIT(MODEL_STALE) },
+		{ IN_CD, BIT_ULL(48), CMDQ_OP_CFGI_CD, BIT(MODEL_TAG) },
+		/* Abort */
+		{ IN_STE, FIELD_PREP_CONST(STRTAB_STE_0_CFG, 5),
+		  CMDQ_OP_CFGI_STE, BIT(MODEL_ATC) },
+	};
+	unsigned int i, j;
+	struct self *s;
+	u64 pa, *p;
+
+	for (i = 0; i < ARRAY_SIZE(lapses); i++) {
+		s = create(test, ARM_SMMU_FEAT_HA | ARM_SMMU_FEAT_HD,
+			   STRTAB_STE_0_CFG_S1_TRANS, false);
+		s->pages[CDS][0] |= CTXDESC_CD_0_TCR_HA | CTXDESC_CD_0_TCR_HD;
+		/* HTTU makes it writable */
+		*s->leaf |= DBM_CLEAN;
+		KUNIT_EXPECT_EQ(test, 0, smmu_model_dma(s->dev, MODEL_NO_SSID,
+							VA, MODEL_WRITE, &pa));
+		KUNIT_EXPECT_EQ(test, s->model->stats.httu, 1);
+		issue(s, CMDQ_OP_TLBI_NH_ALL, 0, true);
+		fill_all(s);
+		smmu_model_check(s->model);
+		for (j = 0; j < MODEL_NUM_FAULTS; j++) {
+			KUNIT_EXPECT_EQ(test, s->model->faults[j], 0);
+			s->model->expected[j] = true;
+		}
+
+		p = lapses[i].where == IN_STE ? s->ste :
+		    lapses[i].where == IN_CD ? s->pages[CDS] : s->leaf;
+		WRITE_ONCE(*p, *p ^ lapses[i].flip);
+		if (lapses[i].op)
+			issue(s, lapses[i].op |
+			      FIELD_PREP(CMDQ_CFGI_0_SID, SID),
+			      CMDQ_CFGI_1_LEAF, true);
+		if (lapses[i].faults & BIT(MODEL_REACH))
+			smmu_model_retire(s->model, s->pa, SZ_4K);
+		smmu_model_check(s->model);
+		for_each_set_bit(j, &lapses[i].faults, MODEL_NUM_FAULTS)
+			KUNIT_EXPECT_GT_MSG(test, s->model->faults[j], 0,
+					    "lapse %u", i);
+	}
+}
+
+/* The ATC is filled from the TLB unless a CMD_SYNC is between their commands */
+static void test_order(struct kunit *test)
+{
+	struct self *s = create(test, 0, STRTAB_STE_0_CFG_NESTED, false);
+	unsigned int i, sync;
+	u32 left[2] = {};
+
+	for (i = 0; i < 16; i++) {
+		for (sync = 0; sync < 2; sync++) {
+			fill_all(s);
+			smmu_model_track(s->model, VA);
+			WRITE_ONCE(*s->leaf, 0);
+			issue(s, CMDQ_OP_TLBI_NH_ALL | OF_VMID(VMID), 0, sync);
+			issue(s, ATC(SID, 0), VA, true);
+			left[sync] |= smmu_model_kinds(s->model, ASID_PASID) & (A | L12);
+			smmu_model_untrack(s->model, VA);
+			issue(s, ATC(SID, 0), VA, true);
+			*s->leaf = DATA_IPA | S1_PAGE;
+		}
+	}
+	KUNIT_EXPECT_EQ(test, left[0], A);
+	KUNIT_EXPECT_EQ(test, left[1], 0);
+}
+
+/* A transaction that stalls ends with CMD_RESUME, others with an event */
+static void test_stall(struct kunit *test)
+{
+	struct self *s = create(test, ARM_SMMU_FEAT_STALLS,
+				STRTAB_STE_0_CFG_S1_TRANS, false);
+	const u64 resume = CMDQ_OP_RESUME | FIELD_PREP(CMDQ_RESUME_0_SID, SID);
+	static const u64 descs[] = { 0, S1_PAGE & ~BIT(10), S1_PAGE | BIT(7) };
+	int i;
+	u64 pa;
+
+	for (i = 0; i < ARRAY_SIZE(descs); i++) {
+		*s->leaf = descs[i] ? s->pa | descs[i] : 0;
+		KUNIT_EXPECT_EQ(test, -EFAULT,
+				smmu_model_dma(s->dev, MODEL_NO_SSID, VA,
+					       MODEL_WRITE | MODEL_FRESH, &pa));
+	}
+	KUNIT_EXPECT_EQ(test, s->model->stats.events, 3);
+	s->pages[CDS][0] |= CTXDESC_CD_0_S;
+	for (i = 0; i < 2; i++) {
+		KUNIT_EXPECT_EQ(test, -EINPROGRESS,
+				smmu_model_dma(s->dev, MODEL_NO_SSID, VA,
+					       MODEL_WRITE | MODEL_FRESH, &pa));
+		/* Of another transaction */
+		issue(s, resume, s->dev->stag + 1, true);
+		KUNIT_EXPECT_EQ(test, s->dev->stall, -EINPROGRESS);
+		issue(s, resume | FIELD_PREP(CMDQ_RESUME_0_RESP, 1 + i),
+		      s->dev->stag, true);
+		KUNIT_EXPECT_EQ(test, s->dev->stall, i ? -EFAULT : -EAGAIN);
+	}
+	arm_smmu_fake_handle_events(s->fake);
+	arm_smmu_fake_drop_cmds(s->fake);
+}
+
+static struct kunit_case model_cases[] = {
+	KUNIT_CASE(test_commands),
+	KUNIT_CASE(test_illegal),
+	KUNIT_CASE(test_oracle),
+	KUNIT_CASE(test_order),
+	KUNIT_CASE(test_stall),
 	{}
 };
 
-static struct kunit_suite model_test_suite = {
+static struct kunit_suite model_suite = {
 	.name = "arm-smmu-v3-model",
-	.test_cases = model_test_cases,
+	.test_cases = model_cases,
 };
 
-kunit_test_suite(model_test_suite);
+kunit_test_suite(model_suite);

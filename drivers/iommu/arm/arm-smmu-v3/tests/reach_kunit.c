@@ -1,13 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Named cases on the model of an SMMU: what a device may not reach any more,
- * and what it must not lose, after each operation of the driver
+ * Programs on the model of an SMMU: they attach, map, unmap and invalidate by the
+ * driver's real entry points, while devices do DMA and the model fills its caches.
+ * Each DMA must reach what is mapped and nothing else; the oracle of the model
+ * judges the caches.
+ *
+ * A named case is a script of operations. A random program draws its operations
+ * from a seed, in several threads. To repeat or to prolong one:
+ *	arm_smmu_v3_kunit.seed=SEED arm_smmu_v3_kunit.steps=STEPS
  */
 #include <linux/iova_bitmap.h>
 #include <linux/kthread.h>
 #include <linux/mman.h>
 #include <linux/mmu_context.h>
 #include <linux/mmu_notifier.h>
+#include <linux/prandom.h>
+#include <linux/random.h>
 #include <linux/sched/mm.h>
 #include <linux/uaccess.h>
 #include <uapi/linux/iommufd.h>
@@ -17,906 +25,1431 @@
 
 #include "model.h"
 
-#define CASE_IOVA	(3ULL << 40)
-#define CASE_PASID	3
-#define CASE_SSID_BITS	4
-#define CASE_VSID	0x70
-#define CASE_GUEST_VA	SZ_64G
-#define CASE_GUEST_IPA	(5ULL << 40)
+/* The same at each boot, so that a failure is not by chance */
+static ulong seed = 1;
+module_param(seed, ulong, 0444);
+MODULE_PARM_DESC(seed, "Seed of the random programs, 0 for a new one");
 
-/**
- * struct case_offer - What an SMMU and its device offer
- * @name: for the name of the case
- * @features: of the SMMU, apart from those of each fake
- * @ats: whether the device has ATS
- */
-struct case_offer {
+static uint steps;
+module_param(steps, uint, 0444);
+MODULE_PARM_DESC(steps, "Steps of each thread of a random program, 0 for few");
+
+#define MAX_SMMUS	8
+#define MAX_DEVS	12
+#define MAX_DOMAINS	4
+#define MAX_GUESTS	8
+#define MAX_THREADS	3
+#define NUM_SLOTS	7
+#define NUM_PASIDS	2
+#define NUM_PROCS	2
+/* Without PASID, with one, and with that of a process */
+#define NUM_WAYS	(1 + NUM_PASIDS + NUM_PROCS)
+#define CHECK_STEPS	32
+
+#define IOVA		(3ULL << 40)
+#define GUEST_IPA	(5ULL << 40)
+#define GUEST_VA	SZ_64G
+#define GUEST_VSID	0x70
+
+struct thread;
+
+struct step {
+	void (*run)(struct thread *t, unsigned int a, unsigned int b, int c);
+	unsigned int a;
+	unsigned int b;
+	int c;
+};
+
+/* What there is. @mixed SMMUs and devices differ, by the seed. */
+struct config {
 	const char *name;
+	/* Ends with an empty step, NULL for a random program */
+	const struct step *script;
 	u32 features;
+	unsigned int smmus;
+	unsigned int devs;
+	unsigned int domains;
+	unsigned int guests;
+	unsigned int threads;
+	unsigned int steps;
+	unsigned long pgsizes;
 	bool ats;
+	bool mixed;
+	bool procs;
+	bool dirty;
+	bool two_level;
+	bool adversary;
 };
 
-static const struct case_offer case_offers[] = {
-	{ "plain", 0, false },
-	{ "ranges", ARM_SMMU_FEAT_RANGE_INV, false },
-	{ "EL2, ranges", ARM_SMMU_FEAT_RANGE_INV | ARM_SMMU_FEAT_E2H, false },
-	{ "ATS", 0, true },
-	{ "ATS, EL2", ARM_SMMU_FEAT_E2H, true },
-	{ "ATS, ranges", ARM_SMMU_FEAT_RANGE_INV, true },
-};
-
-static void case_offer_desc(const struct case_offer *offer, char *desc)
-{
-	strscpy(desc, offer->name, KUNIT_PARAM_DESC_SIZE);
-}
-
-KUNIT_ARRAY_PARAM(case_offers, case_offers, case_offer_desc);
-
-struct case_dev {
-	struct arm_smmu_fake *fake;
-	struct arm_smmu_fake_master *fm;
-	struct smmu_model_dev *mdev;
-};
-
-static void case_add_smmu(struct smmu_model *model, struct kunit *test,
-			  const struct case_offer *offer,
-			  struct arm_smmu_fake **fake)
-{
-	*fake = arm_smmu_fake_create(test, 8);
-	(*fake)->smmu.features |= offer->features;
-	(*fake)->smmu.asid_bits = 8;
-	(*fake)->smmu.vmid_bits = 8;
-	smmu_model_add_smmu(model, *fake);
-}
-
-static void case_add_dev(struct smmu_model *model, struct arm_smmu_fake *fake,
-			 const struct case_offer *offer, u32 sid,
-			 struct case_dev *dev)
-{
-	dev->fake = fake;
-	if (offer->ats)
-		dev->fm = arm_smmu_fake_add_pci_master(fake, &sid, 1,
-						       CASE_SSID_BITS);
-	else
-		dev->fm = arm_smmu_fake_add_master(fake, sid, CASE_SSID_BITS);
-	dev->mdev = smmu_model_add_dev(model, dev->fm);
-}
-
-static struct smmu_model *case_create(struct kunit *test,
-				      const struct case_offer *offer,
-				      struct case_dev *dev)
-{
-	struct smmu_model *model = smmu_model_create(test, 1);
-	struct arm_smmu_fake *fake;
-
-	case_add_smmu(model, test, offer, &fake);
-	case_add_dev(model, fake, offer, 1, dev);
-	return model;
-}
-
-static void case_attach(struct kunit *test, struct case_dev *dev,
-			struct iommu_domain *domain)
-{
-	KUNIT_ASSERT_EQ(test, 0, arm_smmu_fake_attach(dev->fm, domain));
-}
-
-static u64 case_map(struct kunit *test, struct smmu_model *model,
-		    struct iommu_domain *domain, u64 iova, u64 size,
-		    bool pages)
-{
-	u64 num = roundup_pow_of_two(size);
-	u64 pa = pages ? smmu_model_pa(model, 2 * num) + SZ_4K :
-			 smmu_model_pa(model, num);
-
-	KUNIT_ASSERT_EQ(test, 0,
-			iommu_map(domain, iova, pa, size,
-				  IOMMU_READ | IOMMU_WRITE, GFP_KERNEL));
-	smmu_model_track(model, iova);
-	smmu_model_track(model, iova + size - SZ_4K);
-	return pa;
-}
-
-static void case_unmap(struct kunit *test, struct smmu_model *model,
-		       struct iommu_domain *domain, u64 iova, u64 pa, u64 size)
-{
-	KUNIT_ASSERT_EQ(test, size, iommu_unmap(domain, iova, size));
-	smmu_model_retire(model, pa, size);
-}
-
-static void case_dma(struct kunit *test, struct case_dev *dev, u32 ssid,
-		     u64 addr, unsigned int flags, u64 pa)
-{
-	u64 got = 0;
-	int ret = smmu_model_dma(dev->mdev, ssid, addr,
-				 flags | SMMU_MODEL_QUIET, &got);
-
-	KUNIT_EXPECT_EQ_MSG(test, ret, pa ? 0 : -EFAULT, "address %#llx", addr);
-	if (!ret && pa)
-		KUNIT_EXPECT_EQ(test, got, pa);
-}
-
-/* Pages, blocks and tables of a domain, with and without their neighbours */
-static void case_unmap_sizes(struct kunit *test)
-{
-	const struct case_offer *offer = test->param_value;
-	static const struct {
-		u64 off;
-		u64 size;
-		bool pages;
-	} maps[] = {
-		{ 0, SZ_4K, false },
-		{ SZ_64K, SZ_64K, false },
-		{ SZ_2M - SZ_4K, SZ_8K, true },
-		{ SZ_4M, SZ_2M, false },
-		{ SZ_4M, SZ_2M, true },
-		{ SZ_8M, SZ_4M, true },
-		{ SZ_16M, 3 * SZ_2M, false },
-		{ SZ_1G, SZ_1G, false },
-	};
-	static const u32 flags[] = {
-		IOMMU_HWPT_ALLOC_PASID, IOMMU_HWPT_ALLOC_NEST_PARENT,
-	};
-	struct iommu_domain *domain;
-	struct smmu_model *model;
-	struct case_dev dev;
-	unsigned int i, j;
-	u64 pa, next;
-
-	model = case_create(test, offer, &dev);
-	for (i = 0; i < ARRAY_SIZE(flags); i++) {
-		domain = arm_smmu_fake_alloc_domain(dev.fm, flags[i]);
-		case_attach(test, &dev, domain);
-		next = case_map(test, model, domain, CASE_IOVA + SZ_4K, SZ_4K,
-				false);
-		for (j = 0; j < ARRAY_SIZE(maps); j++) {
-			u64 iova = CASE_IOVA + maps[j].off;
-
-			pa = case_map(test, model, domain, iova, maps[j].size,
-				      maps[j].pages);
-			smmu_model_fill(model);
-			case_dma(test, &dev, SMMU_MODEL_NO_SSID, iova,
-				 SMMU_MODEL_WRITE, pa);
-			case_unmap(test, model, domain, iova, pa,
-				   maps[j].size);
-			case_dma(test, &dev, SMMU_MODEL_NO_SSID, iova,
-				 SMMU_MODEL_CACHED, 0);
-			smmu_model_check(model);
-		}
-		case_dma(test, &dev, SMMU_MODEL_NO_SSID, CASE_IOVA + SZ_4K,
-			 SMMU_MODEL_CACHED, next);
-	}
-}
-
-/* A block takes the place of a table that is empty */
-static void case_block_for_table(struct kunit *test)
-{
-	const struct case_offer *offer = test->param_value;
-	struct iommu_domain *domain;
-	struct smmu_model *model;
-	struct case_dev dev;
-	unsigned int i;
+/*
+ * A range of input addresses of a space. [@lo, @hi) of it is mapped, to
+ * addresses from @pa on, which no other slot has.
+ */
+struct slot {
+	/* Held while the slot is used, unless the space has a lock */
+	struct mutex lock;
+	u64 iova;
+	u64 size;
+	u64 lo;
+	u64 hi;
 	u64 pa;
+	bool block;
+	bool readonly;
+	bool written;
+	u64 written_at;
+};
 
-	model = case_create(test, offer, &dev);
-	domain = arm_smmu_fake_alloc_domain(dev.fm, IOMMU_HWPT_ALLOC_PASID);
-	case_attach(test, &dev, domain);
-	for (i = 0; i < 4; i++) {
-		u64 iova = CASE_IOVA + i * SZ_2M;
-
-		pa = case_map(test, model, domain, iova, SZ_4K, false);
-		smmu_model_fill(model);
-		case_unmap(test, model, domain, iova, pa, SZ_4K);
-		smmu_model_fill(model);
-		pa = case_map(test, model, domain, iova, SZ_2M, false);
-		case_dma(test, &dev, SMMU_MODEL_NO_SSID, iova + SZ_1M,
-			 SMMU_MODEL_CACHED, pa + SZ_1M);
-		smmu_model_check(model);
-	}
-}
-
-/* Every NUM and SCALE that ranges of some hundred pages need */
-static void case_ranges(struct kunit *test)
-{
-	static const unsigned int nums[] = {
-		1, 2, 3, 5, 31, 32, 33, 63, 64, 65, 127, 255, 511, 513, 1023,
-		1025, 2049,
-	};
-	const struct case_offer *offer = test->param_value;
-	u64 iova, pa, next, size;
+/* What a device translates with: a domain, stage 1 of a guest, or a process */
+struct space {
+	/* Held while a slot is used, or NULL */
+	struct mutex *lock;
 	struct iommu_domain *domain;
-	struct smmu_model *model;
-	struct case_dev dev;
-	unsigned int i, j;
+	bool s2;
+	u32 flags;
+	unsigned int num;
+	struct slot slots[NUM_SLOTS];
+};
 
-	model = case_create(test, offer, &dev);
-	domain = arm_smmu_fake_alloc_domain(dev.fm, IOMMU_HWPT_ALLOC_PASID);
-	case_attach(test, &dev, domain);
-	for (i = 0; i < ARRAY_SIZE(nums); i++) {
-		iova = CASE_IOVA + i * SZ_32M + SZ_4K;
-		size = nums[i] * (u64)SZ_4K;
-		pa = case_map(test, model, domain, iova, size, true);
-		next = case_map(test, model, domain, iova + size, SZ_4K, false);
-		for (j = 1; j < nums[i]; j *= 2)
-			smmu_model_track(model, iova + size - j * SZ_4K);
-		smmu_model_fill(model);
-		case_unmap(test, model, domain, iova, pa, size);
-		case_dma(test, &dev, SMMU_MODEL_NO_SSID, iova + size,
-			 SMMU_MODEL_CACHED, next);
-		for (j = 1; j < nums[i]; j *= 2)
-			smmu_model_untrack(model, iova + size - j * SZ_4K);
-		smmu_model_untrack(model, iova);
-	}
-	smmu_model_check(model);
-}
+enum kind {
+	BLOCKED,
+	IDENTITY,
+	PAGING,
+	GUEST_ATS,
+	GUEST,
+	GUEST_BYPASS,
+	GUEST_ABORT,
+	NUM_KINDS,
+};
 
-/* One invalidation of 2^44 bytes, of which the first and last pages are used */
-static void case_huge_range(struct kunit *test)
-{
-	struct iommu_iotlb_gather gather = { .queued = true };
-	const struct case_offer *offer = &case_offers[1];
-	const u64 size = 1ULL << 44, last = size - SZ_4K;
-	struct iommu_domain *domain;
-	struct smmu_model *model;
-	struct case_dev dev;
-	u64 pa[2];
-
-	model = case_create(test, offer, &dev);
-	domain = arm_smmu_fake_alloc_domain(dev.fm, IOMMU_HWPT_ALLOC_PASID);
-	case_attach(test, &dev, domain);
-	pa[0] = case_map(test, model, domain, size, SZ_4K, false);
-	pa[1] = case_map(test, model, domain, size + last, SZ_4K, false);
-	smmu_model_fill(model);
-	KUNIT_ASSERT_EQ(test, SZ_4K,
-			iommu_unmap_fast(domain, size, SZ_4K, &gather));
-	KUNIT_ASSERT_EQ(test, SZ_4K,
-			iommu_unmap_fast(domain, size + last, SZ_4K, &gather));
-	arm_smmu_domain_inv_range(to_smmu_domain(domain), size, size, SZ_4K,
-				  true);
-	smmu_model_retire(model, pa[0], SZ_4K);
-	smmu_model_retire(model, pa[1], SZ_4K);
-}
-
-/* A device moves between domains and leaves: nothing of the old one stays */
-static void case_move(struct kunit *test)
-{
-	const struct case_offer *offer = test->param_value;
-	struct iommu_domain *domains[4];
-	struct smmu_model *model;
-	struct case_dev dev;
-	unsigned int i, round;
-	u64 pas[4];
-
-	model = case_create(test, offer, &dev);
-	for (i = 0; i < 4; i++) {
-		domains[i] =
-			arm_smmu_fake_alloc_domain(dev.fm,
-						   i & 1 ?
-						   IOMMU_HWPT_ALLOC_NEST_PARENT :
-						   IOMMU_HWPT_ALLOC_PASID);
-		pas[i] = case_map(test, model, domains[i],
-				  CASE_IOVA + i * SZ_4K, SZ_4K, false);
-	}
-	for (round = 0; round < 16; round++) {
-		/* All pairs of domains, some of them by way of no domain */
-		i = (round + round / 4) % 4;
-		case_attach(test, &dev, domains[i]);
-		smmu_model_left(dev.mdev, SMMU_MODEL_NO_SSID);
-		smmu_model_fill(model);
-		case_dma(test, &dev, SMMU_MODEL_NO_SSID,
-			 CASE_IOVA + i * SZ_4K, SMMU_MODEL_CACHED, pas[i]);
-		case_dma(test, &dev, SMMU_MODEL_NO_SSID,
-			 CASE_IOVA + (i ^ 1) * SZ_4K, SMMU_MODEL_CACHED, 0);
-		smmu_model_check(model);
-		if (round % 3)
-			continue;
-		if (round & 1)
-			case_attach(test, &dev, arm_smmu_fake_blocked(dev.fm));
-		else
-			case_attach(test, &dev, arm_smmu_fake_identity(dev.fm));
-		smmu_model_left(dev.mdev, SMMU_MODEL_NO_SSID);
-		smmu_model_check(model);
-	}
-	case_attach(test, &dev, arm_smmu_fake_blocked(dev.fm));
-	smmu_model_left(dev.mdev, SMMU_MODEL_NO_SSID);
-	for (i = 0; i < 4; i++)
-		smmu_model_retire(model, pas[i], SZ_4K);
-}
-
-/* Two PASIDs and none, on three domains of one device */
-static void case_pasids(struct kunit *test)
-{
-	const struct case_offer *offer = test->param_value;
-	struct iommu_attach_handle handles[4] = {};
-	struct iommu_domain *domains[3];
-	struct smmu_model *model;
-	struct case_dev dev;
-	unsigned int i, round;
-	u64 pas[3];
-
-	model = case_create(test, offer, &dev);
-	for (i = 0; i < 3; i++) {
-		domains[i] = arm_smmu_fake_alloc_domain(dev.fm,
-							IOMMU_HWPT_ALLOC_PASID);
-		smmu_model_track_ssid(dev.mdev, CASE_PASID + i);
-	}
-	case_attach(test, &dev, domains[2]);
-	for (i = 0; i < 2; i++)
-		KUNIT_ASSERT_EQ(test, 0,
-				iommu_attach_device_pasid(domains[i],
-							  dev.fm->dev,
-							  CASE_PASID + i,
-							  &handles[i]));
-	for (round = 0; round < 4; round++) {
-		for (i = 0; i < 3; i++)
-			pas[i] = case_map(test, model, domains[i], CASE_IOVA,
-					  SZ_4K, false);
-		smmu_model_fill(model);
-		for (i = 0; i < 3; i++) {
-			u32 ssid = i < 2 ? CASE_PASID + i : SMMU_MODEL_NO_SSID;
-
-			case_dma(test, &dev, ssid, CASE_IOVA,
-				 SMMU_MODEL_CACHED, pas[i]);
-			case_unmap(test, model, domains[i], CASE_IOVA, pas[i],
-				   SZ_4K);
-			case_dma(test, &dev, ssid, CASE_IOVA,
-				 SMMU_MODEL_CACHED, 0);
-		}
-		smmu_model_check(model);
-	}
-
-	for (i = 0; i < 3; i++)
-		pas[i] = case_map(test, model, domains[i], CASE_IOVA, SZ_4K,
-				  false);
-	smmu_model_fill(model);
-	KUNIT_ASSERT_EQ(test, 0,
-			iommu_replace_device_pasid(domains[2], dev.fm->dev,
-						   CASE_PASID, &handles[2]));
-	smmu_model_left(dev.mdev, CASE_PASID);
-	smmu_model_retire(model, pas[0], SZ_4K);
-	case_dma(test, &dev, CASE_PASID, CASE_IOVA, SMMU_MODEL_CACHED, pas[2]);
-	smmu_model_fill(model);
-	for (i = 0; i < 2; i++) {
-		iommu_detach_device_pasid(domains[i ? 1 : 2], dev.fm->dev,
-					  CASE_PASID + i);
-		smmu_model_left(dev.mdev, CASE_PASID + i);
-		case_dma(test, &dev, CASE_PASID + i, CASE_IOVA,
-			 SMMU_MODEL_CACHED, 0);
-	}
-	smmu_model_retire(model, pas[1], SZ_4K);
-	case_dma(test, &dev, SMMU_MODEL_NO_SSID, CASE_IOVA, 0, pas[2]);
-	smmu_model_check(model);
-}
-
-/* A domain of devices behind SMMUs that differ in all that does not matter */
-static void case_many_smmus(struct kunit *test)
-{
-	struct case_dev devs[ARRAY_SIZE(case_offers)];
-	struct smmu_model *model = smmu_model_create(test, 2);
-	struct iommu_domain *domain;
+/* A vSMMU, and the tables that its guest has made */
+struct guest {
+	/* Held while its tables change or one of its devices is attached */
+	struct mutex lock;
+	struct space space;
 	struct arm_smmu_fake *fake;
-	unsigned int i, round;
-	u64 pa;
-
-	for (i = 0; i < ARRAY_SIZE(case_offers); i++) {
-		case_add_smmu(model, test, &case_offers[i], &fake);
-		case_add_dev(model, fake, &case_offers[i], 1, &devs[i]);
-	}
-	domain = arm_smmu_fake_alloc_domain(devs[0].fm, 0);
-	for (i = 0; i < ARRAY_SIZE(devs); i++)
-		case_attach(test, &devs[i], domain);
-	for (round = 0; round < 8; round++) {
-		u64 size = round & 1 ? SZ_2M : SZ_4K;
-
-		pa = case_map(test, model, domain, CASE_IOVA, size, round & 2);
-		smmu_model_fill(model);
-		for (i = 0; i < ARRAY_SIZE(devs); i++)
-			case_dma(test, &devs[i], SMMU_MODEL_NO_SSID, CASE_IOVA,
-				 SMMU_MODEL_CACHED, pa);
-		case_unmap(test, model, domain, CASE_IOVA, pa, size);
-		smmu_model_check(model);
-		/* One leaves, and comes back with an ID that others had */
-		i = round % ARRAY_SIZE(devs);
-		case_attach(test, &devs[i], arm_smmu_fake_blocked(devs[i].fm));
-		smmu_model_left(devs[i].mdev, SMMU_MODEL_NO_SSID);
-		smmu_model_check(model);
-		case_attach(test, &devs[i], domain);
-	}
-}
-
-/* The only page that a device writes to, twice; its dirty state is read twice */
-static void case_dirty(struct kunit *test)
-{
-	static const struct case_offer offer = {
-		"HTTU", ARM_SMMU_FEAT_HA | ARM_SMMU_FEAT_HD |
-			ARM_SMMU_FEAT_RANGE_INV,
-	};
-	static const u64 sizes[] = { SZ_4K, SZ_64K, SZ_2M };
-	const struct iommu_dirty_ops *ops;
-	struct iommu_iotlb_gather gather;
-	struct iommu_dirty_bitmap dirty;
-	struct iommu_domain *domain;
-	struct iova_bitmap *bitmap;
-	struct smmu_model *model;
-	unsigned int i, round;
-	unsigned long uaddr;
-	struct case_dev dev;
-	u64 iova, pa;
-	int ret;
-	u8 bits;
-
-	uaddr = kunit_vm_mmap(test, NULL, 0, PAGE_SIZE, PROT_READ | PROT_WRITE,
-			      MAP_ANONYMOUS | MAP_PRIVATE, 0);
-	KUNIT_ASSERT_FALSE(test, !uaddr || IS_ERR_VALUE(uaddr));
-	model = case_create(test, &offer, &dev);
-	domain = arm_smmu_fake_alloc_domain(dev.fm,
-					    IOMMU_HWPT_ALLOC_DIRTY_TRACKING);
-	case_attach(test, &dev, domain);
-	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
-		iova = CASE_IOVA + i * SZ_2M;
-		pa = case_map(test, model, domain, iova, sizes[i], false);
-		for (round = 0; round < 3; round++) {
-			case_dma(test, &dev, SMMU_MODEL_NO_SSID, iova,
-				 SMMU_MODEL_WRITE | SMMU_MODEL_CACHED, pa);
-			KUNIT_ASSERT_EQ(test, 0,
-					clear_user((void __user *)uaddr,
-						   PAGE_SIZE));
-			bitmap = iova_bitmap_alloc(iova, sizes[i], SZ_4K,
-						   (u64 __user *)uaddr);
-			KUNIT_ASSERT_FALSE(test, IS_ERR(bitmap));
-			iommu_dirty_bitmap_init(&dirty, bitmap, &gather);
-			ops = domain->dirty_ops;
-			ret = ops->read_and_clear_dirty(domain, iova, sizes[i],
-							0, &dirty);
-			KUNIT_ASSERT_EQ(test, 0, ret);
-			iommu_iotlb_sync(domain, &gather);
-			iova_bitmap_free(bitmap);
-			KUNIT_ASSERT_EQ(test, 0,
-					get_user(bits, (u8 __user *)uaddr));
-			KUNIT_EXPECT_TRUE_MSG(test, bits & 1,
-					      "size %#llx, round %u", sizes[i],
-					      round);
-			smmu_model_check(model);
-		}
-	}
-}
-
-/* A guest with a table of three levels, of which the last has @ptes */
-struct case_guest {
-	struct arm_vsmmu *vsmmu;
-	struct iommu_domain *parent;
-	struct iommu_domain *nested;
-	struct iommufd_device idev;
-	struct iommufd_vdevice vdev;
-	unsigned long uaddr;
+	struct space *parent;
+	struct arm_vsmmu vsmmu;
+	struct iommu_domain *nested[NUM_KINDS];
+	struct iommufd_vdevice vdevs[MAX_DEVS];
+	struct iommufd_device idevs[MAX_DEVS];
+	u16 asid;
 	u64 ipa;
+	u64 *cd;
 	u64 *ptes;
 };
 
-static void case_make_guest(struct kunit *test, struct smmu_model *model,
-			    struct case_guest *guest, struct case_dev *dev,
-			    struct iommu_domain *parent, unsigned int index,
-			    u64 eats)
+/* A process, @gen counts those that were in its place before */
+struct proc {
+	/* Held while the process is bound, maps, or is replaced */
+	struct mutex lock;
+	struct space space;
+	struct mm_struct *mm;
+	unsigned int gen;
+};
+
+struct dev {
+	/* Held while the device is attached or does DMA */
+	struct mutex lock;
+	struct arm_smmu_fake_master *fm;
+	struct smmu_model_dev *mdev;
+	struct guest *guest;
+	bool has_pasid;
+	enum kind kind;
+	struct space *space;
+	struct space *pasids[NUM_PASIDS];
+	struct iommu_attach_handle handles[NUM_PASIDS][2];
+	struct iommu_sva *bonds[NUM_PROCS];
+	unsigned int gens[NUM_PROCS];
+};
+
+struct machine {
+	struct kunit *test;
+	struct config config;
+	unsigned int steps;
+	struct smmu_model *model;
+	struct mm_struct *mm;
+	/* Written to keep all threads out */
+	struct rw_semaphore sem;
+	/* The first of the PASIDs, none of which the core hands out */
+	u32 pasid;
+	u64 granule;
+	struct arm_smmu_fake *fakes[MAX_SMMUS];
+	struct dev devs[MAX_DEVS];
+	struct space domains[MAX_DOMAINS];
+	struct guest guests[MAX_GUESTS];
+	struct proc procs[NUM_PROCS];
+};
+
+struct thread {
+	struct machine *m;
+	unsigned int index;
+	struct rnd_state rng;
+	/* A page of user space */
+	unsigned long uaddr;
+	struct task_struct *task;
+};
+
+KUNIT_DEFINE_ACTION_WRAPPER(put_page_wrapper, put_page, struct page *);
+
+static u32 rnd(struct thread *t, u32 num)
 {
-	struct iommu_hwpt_arm_smmuv3 arg = {
-		.ste[1] = cpu_to_le64(FIELD_PREP(STRTAB_STE_1_EATS, eats)),
+	return prandom_u32_state(&t->rng) % num;
+}
+
+/* A DMA must reach @pa; if that is 0 it must reach nothing */
+static void expect_dma(struct thread *t, struct dev *dev, u32 ssid, u64 addr,
+		       unsigned int flags, u64 pa)
+{
+	u64 got = 0;
+	int ret;
+
+	if (dev->fm->master->ats_enabled && rnd(t, 2))
+		flags |= MODEL_ATS;
+	ret = smmu_model_dma(dev->mdev, ssid, addr, flags | MODEL_QUIET, &got);
+	KUNIT_EXPECT_TRUE_MSG(t->m->test, ret ? !pa : got == pa,
+			      "%s ssid %#x addr %#llx flags %#x: %#llx instead of %#llx",
+			      dev_name(dev->fm->dev), ssid, addr, flags, got,
+			      pa);
+}
+
+/* The slot is locked */
+static void dma_slot(struct thread *t, struct dev *dev, u32 ssid,
+		     struct slot *slot, unsigned int flags)
+{
+	u64 off = rnd(t, slot->size / SZ_4K) * (u64)SZ_4K + 8 * rnd(t, 512);
+	bool mapped = off >= slot->lo && off < slot->hi;
+
+	if (flags & MODEL_WRITE && slot->readonly)
+		mapped = false;
+	expect_dma(t, dev, ssid, slot->iova + off, flags,
+		   mapped ? slot->pa + off : 0);
+	if (mapped && flags & MODEL_WRITE) {
+		slot->written = true;
+		slot->written_at = off;
+	}
+}
+
+/* The device is locked */
+static void dma_way(struct thread *t, struct dev *dev, unsigned int way,
+		    unsigned int n, unsigned int flags)
+{
+	struct machine *m = t->m;
+	struct space *space = dev->space;
+	u32 ssid = MODEL_NO_SSID;
+	struct slot *slot;
+	unsigned int i;
+
+	if (way > NUM_PASIDS) {
+		i = way - NUM_PASIDS - 1;
+		if (!dev->bonds[i])
+			return;
+		ssid = iommu_sva_get_pasid(dev->bonds[i]);
+		space = &m->procs[i].space;
+	} else if (way) {
+		if (!dev->has_pasid)
+			return;
+		ssid = m->pasid + way - 1;
+		space = dev->pasids[way - 1];
+	}
+	if (!space) {
+		/* An identity domain is translated by the ATC only with PASIDs */
+		expect_dma(t, dev, ssid, IOVA, flags,
+			   !way && dev->kind == IDENTITY ? IOVA : 0);
+		return;
+	}
+	slot = &space->slots[n % space->num];
+	guard(mutex)(space->lock ?: &slot->lock);
+	if (way > NUM_PASIDS && dev->gens[i] != m->procs[i].gen)
+		expect_dma(t, dev, ssid, IOVA, flags, 0);
+	else if (slot->iova)
+		dma_slot(t, dev, ssid, slot, flags);
+}
+
+static void op_dma(struct thread *t, unsigned int a, unsigned int b, int c)
+{
+	struct dev *dev = &t->m->devs[a % t->m->config.devs];
+
+	guard(mutex)(&dev->lock);
+	dma_way(t, dev, b % (t->m->config.procs ? NUM_WAYS : 1 + NUM_PASIDS),
+		c >> 2,
+		(c & 1 ? MODEL_WRITE : MODEL_READ) |
+		(c & 2 ? MODEL_CACHED : 0));
+}
+
+static void unmap(struct thread *t, struct space *space, struct slot *slot,
+		  u64 lo, u64 hi)
+{
+	KUNIT_EXPECT_EQ(t->m->test, hi - lo,
+			iommu_unmap(space->domain, slot->iova + lo, hi - lo));
+	smmu_model_retire(t->m->model, slot->pa + lo, hi - lo);
+	if (lo == slot->lo)
+		slot->lo = hi;
+	else
+		slot->hi = lo;
+	if (slot->lo == slot->hi) {
+		slot->lo = 0;
+		slot->hi = 0;
+	}
+	slot->written = false;
+}
+
+/* Map all of slot @b of domain @a, or unmap it. @c: 1 by pages, 12 read-only */
+static void op_map(struct thread *t, unsigned int a, unsigned int b, int c)
+{
+	struct machine *m = t->m;
+	struct space *space = &m->domains[a % m->config.domains];
+	struct slot *slot = &space->slots[b % space->num];
+	bool pages = c & 1 && slot->size > m->granule && slot->size < SZ_1G;
+
+	/* Each block of 1G uses up 1G of output addresses */
+	if (!m->config.script && slot->size >= SZ_1G && rnd(t, 4))
+		return;
+	guard(mutex)(&slot->lock);
+	if (slot->hi) {
+		unmap(t, space, slot, slot->lo, slot->hi);
+		return;
+	}
+	slot->readonly = (c & 12) == 12;
+	slot->block = !pages && slot->size >= SZ_2M;
+	slot->pa = pages ?
+		   smmu_model_pa(m->model, 2 * slot->size) + m->granule :
+		   smmu_model_pa(m->model, slot->size);
+	slot->hi = slot->size;
+	KUNIT_EXPECT_EQ(m->test, 0,
+			iommu_map(space->domain, slot->iova, slot->pa,
+				  slot->size, slot->readonly ? IOMMU_READ :
+				  IOMMU_READ | IOMMU_WRITE, GFP_KERNEL));
+}
+
+/* Unmap @c + 1 pages of slot @b of domain @a, or 1 - @c at its end */
+static void op_trim(struct thread *t, unsigned int a, unsigned int b, int c)
+{
+	struct machine *m = t->m;
+	struct space *space = &m->domains[a % m->config.domains];
+	struct slot *slot = &space->slots[b % space->num];
+	bool tracked[2];
+	u64 num, lo, hi;
+
+	guard(mutex)(&slot->lock);
+	num = (slot->hi - slot->lo) / m->granule;
+	if (!num || slot->block)
+		return;
+	num = 1 + abs(c) % num;
+	lo = c > 0 ? slot->lo : slot->hi - num * m->granule;
+	hi = lo + num * m->granule;
+	/* A range that is too short leaves the first or the last page */
+	tracked[0] = smmu_model_track(m->model, slot->iova + lo);
+	tracked[1] = smmu_model_track(m->model, slot->iova + hi - m->granule);
+	if (m->config.script || rnd(t, 2))
+		smmu_model_fill(m->model);
+	unmap(t, space, slot, lo, hi);
+	if (tracked[0])
+		smmu_model_untrack(m->model, slot->iova + lo);
+	if (tracked[1])
+		smmu_model_untrack(m->model, slot->iova + hi - m->granule);
+}
+
+static void alloc_domain(struct machine *m, struct space *space,
+			 unsigned int dev)
+{
+	space->domain = iommu_paging_domain_alloc_flags(m->devs[dev].fm->dev,
+							space->flags);
+	KUNIT_EXPECT_FALSE(m->test, IS_ERR(space->domain));
+}
+
+/* Nothing is attached: all that is mapped is out of reach, then it is freed */
+static void free_domain(struct machine *m, struct space *space)
+{
+	struct slot *slot;
+
+	for (slot = space->slots; slot != space->slots + space->num; slot++) {
+		if (slot->hi)
+			smmu_model_retire(m->model, slot->pa + slot->lo,
+					  slot->hi - slot->lo);
+		slot->lo = 0;
+		slot->hi = 0;
+	}
+	iommu_domain_free(space->domain);
+}
+
+/* Replace domain @a if it is not in use by one made for device @b */
+static void op_replace_domain(struct thread *t, unsigned int a, unsigned int b,
+			      int c)
+{
+	struct machine *m = t->m;
+	struct space *space = &m->domains[a % m->config.domains];
+	unsigned int i, j;
+
+	for (i = 0; i < m->config.devs; i++) {
+		if (m->devs[i].space == space)
+			return;
+		for (j = 0; j < NUM_PASIDS; j++)
+			if (m->devs[i].pasids[j] == space)
+				return;
+	}
+	if (m->config.guests && space == m->guests[0].parent)
+		return;
+	free_domain(m, space);
+	alloc_domain(m, space, b % m->config.devs);
+}
+
+/* Commands as a guest writes them */
+static void guest_issue(struct thread *t, struct guest *guest,
+			const struct arm_smmu_cmd *cmds, unsigned int num)
+{
+	struct iommu_user_data_array array = {
+		.type = IOMMU_VIOMMU_INVALIDATE_DATA_ARM_SMMUV3,
+		.uptr = (void __user *)t->uaddr,
+		.entry_len = sizeof(*cmds),
+		.entry_num = num,
 	};
+	struct kunit *test = t->m->test;
+
+	KUNIT_EXPECT_EQ(test, 0,
+			copy_to_user(array.uptr, cmds, num * sizeof(*cmds)));
+	KUNIT_EXPECT_EQ(test, 0,
+			arm_vsmmu_cache_invalidate(&guest->vsmmu.core, &array));
+	KUNIT_EXPECT_EQ(test, array.entry_num, num);
+}
+
+/* Issue a command for each device of the guest. ATS may be off. */
+static void guest_issue_devs(struct thread *t, struct guest *guest, u64 op,
+			     u64 data1)
+{
+	struct arm_smmu_cmd cmd = { .data[1] = data1 };
+	struct machine *m = t->m;
+	unsigned int i, num;
+
+	for (i = 0; i < m->config.devs; i++) {
+		if (m->devs[i].guest != guest)
+			continue;
+		cmd.data[0] = op | FIELD_PREP(CMDQ_CFGI_0_SID, GUEST_VSID + i);
+		num = m->devs[i].mdev->num_bad_atc_invs;
+		guest_issue(t, guest, &cmd, 1);
+		KUNIT_EXPECT_EQ_MSG(m->test, num,
+				    m->devs[i].mdev->num_bad_atc_invs,
+				    "ATC_INV while ATS is off");
+	}
+}
+
+/* The commands that a guest may use after it has unmapped a page, by @kind */
+static void guest_inv_va(struct thread *t, struct guest *guest, u64 va,
+			 unsigned int kind)
+{
+	static const u64 ops[] = {
+		CMDQ_OP_TLBI_NSNH_ALL, CMDQ_OP_TLBI_NH_ALL,
+		CMDQ_OP_TLBI_NH_ASID, CMDQ_OP_TLBI_NH_VAA, CMDQ_OP_TLBI_NH_VA,
+		CMDQ_OP_TLBI_NH_VA,
+	};
+	u64 op = ops[kind % ARRAY_SIZE(ops)];
+	struct arm_smmu_cmd cmd = { .data[0] = op };
+
+	/* The VMID of a guest is not that of the host */
+	if (op != CMDQ_OP_TLBI_NSNH_ALL)
+		cmd.data[0] |= FIELD_PREP(CMDQ_TLBI_0_VMID, rnd(t, 256));
+	if (op == CMDQ_OP_TLBI_NH_ASID || op == CMDQ_OP_TLBI_NH_VA)
+		cmd.data[0] |= FIELD_PREP(CMDQ_TLBI_0_ASID, guest->asid);
+	if (op == CMDQ_OP_TLBI_NH_VAA || op == CMDQ_OP_TLBI_NH_VA)
+		cmd.data[1] = va | (rnd(t, 2) ? CMDQ_TLBI_1_LEAF : 0);
+	if (kind % ARRAY_SIZE(ops) == 5 &&
+	    guest->fake->smmu.features & ARM_SMMU_FEAT_RANGE_INV)
+		cmd.data[1] |= FIELD_PREP(CMDQ_TLBI_1_TG, 1) |
+			       FIELD_PREP(CMDQ_TLBI_1_TTL, 3);
+	guest_issue(t, guest, &cmd, 1);
+	/* The ATC may be filled from the TLB until here */
+	guest_issue_devs(t, guest, CMDQ_OP_ATC_INV, rnd(t, 2) ? va :
+			 FIELD_PREP(CMDQ_ATC_1_SIZE, ATC_INV_SIZE_ALL));
+}
+
+static u64 guest_page_ipa(struct guest *guest, unsigned int page)
+{
+	return guest->ipa + SZ_64K + page * SZ_4K;
+}
+
+static bool on_stage1(struct dev *dev, struct guest *guest)
+{
+	return dev->guest == guest &&
+	       (dev->kind == GUEST || dev->kind == GUEST_ATS);
+}
+
+/* The host takes a page away */
+static void guest_unmap_ipa(struct thread *t, struct guest *guest,
+			    unsigned int page)
+{
+	struct slot *slot = &guest->space.slots[page];
+
+	KUNIT_EXPECT_EQ(t->m->test, SZ_4K,
+			iommu_unmap(guest->parent->domain,
+				    guest_page_ipa(guest, page), SZ_4K));
+	smmu_model_retire(t->m->model, slot->pa, SZ_4K);
+	slot->hi = 0;
+}
+
+/*
+ * Map page @b of guest @a, or unmap it: by the host first if @c & 1, by the guest
+ * first otherwise
+ */
+static void op_guest_map(struct thread *t, unsigned int a, unsigned int b,
+			 int c)
+{
+	struct machine *m = t->m;
+	struct guest *guest = &m->guests[a % m->config.guests];
+	unsigned int i, half;
+	struct slot *slot;
+	u64 *pte, ipa;
+
+	b %= guest->space.num;
+	slot = &guest->space.slots[b];
+	pte = &guest->ptes[b];
+	ipa = guest_page_ipa(guest, b);
+	guard(mutex)(&guest->lock);
+	if (!slot->hi) {
+		slot->pa = smmu_model_pa(m->model, SZ_4K);
+		KUNIT_EXPECT_EQ(m->test, 0,
+				iommu_map(guest->parent->domain, ipa, slot->pa,
+					  SZ_4K, IOMMU_READ | IOMMU_WRITE,
+					  GFP_KERNEL));
+		/* Orders the IOPTE of the host before that of the guest */
+		smp_store_release(pte, ipa | PTE_TYPE_PAGE | PTE_USER | PTE_AF |
+				       PTE_NG | PTE_SHARED);
+		slot->hi = SZ_4K;
+		return;
+	}
+	for (half = 0;; half++) {
+		for (i = 0; i < m->config.devs; i++)
+			if (on_stage1(&m->devs[i], guest))
+				dma_slot(t, &m->devs[i], MODEL_NO_SSID, slot,
+					 MODEL_CACHED);
+		if (half == 2)
+			break;
+		slot->hi = 0;
+		if ((c & 1) == half) {
+			WRITE_ONCE(*pte, 0);
+			guest_inv_va(t, guest, slot->iova, c >> 1);
+		} else {
+			guest_unmap_ipa(t, guest, b);
+		}
+	}
+}
+
+/* Guest @a changes its ASID, for the same tables */
+static void op_guest_cd(struct thread *t, unsigned int a, unsigned int b, int c)
+{
+	struct guest *guest = &t->m->guests[a % t->m->config.guests];
+
+	guard(mutex)(&guest->lock);
+	WRITE_ONCE(guest->cd[0], guest->cd[0] & ~CTXDESC_CD_0_V);
+	guest_issue_devs(t, guest, CMDQ_OP_CFGI_CD, CMDQ_CFGI_1_LEAF);
+	guest_inv_va(t, guest, 0, 2);
+	guest_issue_devs(t, guest, CMDQ_OP_ATC_INV,
+			 FIELD_PREP(CMDQ_ATC_1_SIZE, ATC_INV_SIZE_ALL));
+	guest->asid = 1 + rnd(t, 4);
+	WRITE_ONCE(guest->cd[0],
+		   (guest->cd[0] & ~CTXDESC_CD_0_ASID) | CTXDESC_CD_0_V |
+		   FIELD_PREP(CTXDESC_CD_0_ASID, guest->asid));
+	guest_issue_devs(t, guest, CMDQ_OP_CFGI_CD, CMDQ_CFGI_1_LEAF);
+}
+
+static void start_guest(struct thread *t, struct guest *guest)
+{
+	static const u8 cfgs[NUM_KINDS] = {
+		[GUEST_ATS] = STRTAB_STE_0_CFG_S1_TRANS,
+		[GUEST] = STRTAB_STE_0_CFG_S1_TRANS,
+		[GUEST_BYPASS] = STRTAB_STE_0_CFG_BYPASS,
+		[GUEST_ABORT] = STRTAB_STE_0_CFG_ABORT,
+	};
+	struct iommu_hwpt_arm_smmuv3 arg;
 	struct iommu_user_data data = {
+		.uptr = (void __user *)t->uaddr,
 		.type = IOMMU_HWPT_DATA_ARM_SMMUV3,
 		.len = sizeof(arg),
 	};
-	u64 *tables[4], pa;
+	struct iommufd_viommu *core = &guest->vsmmu.core;
+	struct machine *m = t->m;
 	unsigned int i;
 
-	guest->parent = parent;
-	guest->ipa = CASE_GUEST_IPA + index * SZ_2M;
-	guest->vsmmu = arm_smmu_fake_alloc_vsmmu(dev->fake, parent);
-	guest->idev.dev = dev->fm->dev;
-	guest->vdev.idev = &guest->idev;
-	guest->vdev.virt_id = CASE_VSID;
-	KUNIT_ASSERT_FALSE(test,
-			   xa_is_err(xa_store(&guest->vsmmu->core.vdevs,
-					      CASE_VSID, &guest->vdev,
-					      GFP_KERNEL)));
-	for (i = 0; i < ARRAY_SIZE(tables); i++) {
-		pa = smmu_model_page(model, 0);
-		tables[i] = phys_to_virt(pa);
-		KUNIT_ASSERT_EQ(test, 0,
-				iommu_map(parent, guest->ipa + i * SZ_4K, pa,
-					  SZ_4K, IOMMU_READ | IOMMU_WRITE,
+	memset(&guest->vsmmu, 0, sizeof(guest->vsmmu));
+	KUNIT_EXPECT_EQ(m->test, 0,
+			arm_smmu_fake_vsmmu_init(&guest->vsmmu, guest->fake,
+						 guest->parent->domain));
+	for (i = 0; i < m->config.devs; i++) {
+		if (m->devs[i].guest != guest)
+			continue;
+		guest->idevs[i].dev = m->devs[i].fm->dev;
+		guest->vdevs[i].idev = &guest->idevs[i];
+		guest->vdevs[i].virt_id = GUEST_VSID + i;
+		xa_store(&core->vdevs, GUEST_VSID + i, &guest->vdevs[i],
+			 GFP_KERNEL);
+	}
+	for (i = GUEST_ATS; i < NUM_KINDS; i++) {
+		u64 ste0 = STRTAB_STE_0_V |
+			   FIELD_PREP(STRTAB_STE_0_CFG, cfgs[i]);
+
+		if (i <= GUEST)
+			ste0 |= guest->ipa;
+		arg.ste[0] = cpu_to_le64(ste0);
+		arg.ste[1] = i != GUEST_ATS ? 0 :
+			     cpu_to_le64(FIELD_PREP(STRTAB_STE_1_EATS,
+						    STRTAB_STE_1_EATS_TRANS));
+		KUNIT_EXPECT_EQ(m->test, 0,
+				copy_to_user(data.uptr, &arg, sizeof(arg)));
+		guest->nested[i] = core->ops->alloc_domain_nested(core, 0,
+								  &data);
+		KUNIT_EXPECT_FALSE(m->test, IS_ERR(guest->nested[i]));
+	}
+}
+
+static void stop_guest(struct guest *guest)
+{
+	unsigned int i;
+
+	for (i = GUEST_ATS; i < NUM_KINDS; i++)
+		iommu_domain_free(guest->nested[i]);
+	arm_smmu_fake_vsmmu_destroy(&guest->vsmmu);
+}
+
+/* Replace the vSMMU of guest @a, whose memory is empty then, unless in use */
+static void op_guest_restart(struct thread *t, unsigned int a, unsigned int b,
+			     int c)
+{
+	struct machine *m = t->m;
+	struct guest *guest = &m->guests[a % m->config.guests];
+	unsigned int i;
+
+	for (i = 0; i < m->config.devs; i++)
+		if (m->devs[i].guest == guest && m->devs[i].kind >= GUEST_ATS)
+			return;
+	stop_guest(guest);
+	for (i = 0; i < guest->space.num; i++) {
+		if (!guest->space.slots[i].hi)
+			continue;
+		WRITE_ONCE(guest->ptes[i], 0);
+		guest_unmap_ipa(t, guest, i);
+	}
+	start_guest(t, guest);
+}
+
+static bool has_pasids(struct dev *dev)
+{
+	return memchr_inv(dev->pasids, 0, sizeof(dev->pasids)) ||
+	       memchr_inv(dev->bonds, 0, sizeof(dev->bonds));
+}
+
+/* Nesting and stage 2 exclude PASIDs */
+static bool excludes_pasids(enum kind kind, struct space *space)
+{
+	return kind >= GUEST_ATS || (kind == PAGING && space->s2);
+}
+
+/* Attach device @a to a domain of kind @b, a paging one is domain @c */
+static void op_attach(struct thread *t, unsigned int a, unsigned int b, int c)
+{
+	struct machine *m = t->m;
+	struct dev *dev = &m->devs[a % m->config.devs];
+	struct guest *guest = dev->guest;
+	struct iommu_domain *domain;
+	struct space *space = NULL;
+	enum kind kind = b;
+	int ret;
+
+	guard(mutex)(&dev->lock);
+	if (guest)
+		mutex_lock(&guest->lock);
+	if (kind == BLOCKED) {
+		domain = arm_smmu_fake_blocked(dev->fm);
+	} else if (kind == IDENTITY) {
+		domain = arm_smmu_fake_identity(dev->fm);
+	} else if (kind == PAGING) {
+		space = &m->domains[c % m->config.domains];
+		domain = space->domain;
+	} else {
+		domain = guest->nested[kind];
+		if (kind == GUEST_BYPASS)
+			space = guest->parent;
+		else if (kind != GUEST_ABORT)
+			space = &guest->space;
+	}
+	ret = arm_smmu_fake_attach(dev->fm, domain);
+	KUNIT_EXPECT_EQ_MSG(m->test, ret, has_pasids(dev) &&
+			    excludes_pasids(kind, space) ? -EBUSY : 0,
+			    "kind %u", kind);
+	if (!ret) {
+		dev->kind = kind;
+		dev->space = space;
+		smmu_model_left(dev->mdev, MODEL_NO_SSID);
+	}
+	if (guest)
+		mutex_unlock(&guest->lock);
+}
+
+static void op_attach_any(struct thread *t, unsigned int a, unsigned int b,
+			  int c)
+{
+	static const u8 kinds[] = {
+		BLOCKED, IDENTITY, PAGING, PAGING, PAGING, PAGING,
+		GUEST_ATS, GUEST_ATS, GUEST_ATS, GUEST, GUEST, GUEST_BYPASS,
+		GUEST_ABORT,
+	};
+
+	op_attach(t, a, kinds[b % (t->m->config.guests ? ARRAY_SIZE(kinds) : 6)],
+		  c);
+}
+
+/* Attach PASID @b of device @a to domain @c - 1, or detach it */
+static void op_pasid(struct thread *t, unsigned int a, unsigned int b, int c)
+{
+	struct machine *m = t->m;
+	struct dev *dev = &m->devs[a % m->config.devs];
+	unsigned int n = c % (m->config.domains + 1);
+	struct space *new = n ? &m->domains[n - 1] : NULL, *old;
+	struct iommu_attach_handle *handle;
+	u32 pasid;
+	int ret;
+
+	b %= NUM_PASIDS;
+	pasid = m->pasid + b;
+	guard(mutex)(&dev->lock);
+	old = dev->pasids[b];
+	if (!dev->has_pasid || new == old || (new && new->s2))
+		return;
+	if (!new) {
+		iommu_detach_device_pasid(old->domain, dev->fm->dev, pasid);
+		dev->pasids[b] = NULL;
+		smmu_model_left(dev->mdev, pasid);
+		return;
+	}
+	handle = &dev->handles[b][old && dev->handles[b][0].domain == old->domain];
+	if (old)
+		ret = iommu_replace_device_pasid(new->domain, dev->fm->dev,
+						 pasid, handle);
+	else
+		ret = iommu_attach_device_pasid(new->domain, dev->fm->dev,
+						pasid, handle);
+	KUNIT_EXPECT_EQ(m->test, ret,
+			excludes_pasids(dev->kind, dev->space) ? -EINVAL : 0);
+	if (ret)
+		return;
+	dev->pasids[b] = new;
+	smmu_model_left(dev->mdev, pasid);
+}
+
+static void alloc_mm(struct proc *proc)
+{
+	proc->mm = mm_alloc();
+	if (proc->mm) {
+		proc->mm->task_size = TASK_SIZE;
+		arch_pick_mmap_layout(proc->mm,
+				      &current->signal->rlim[RLIMIT_STACK]);
+	}
+}
+
+static void unbind(struct dev *dev, unsigned int i)
+{
+	u32 pasid = iommu_sva_get_pasid(dev->bonds[i]);
+
+	iommu_sva_unbind_device(dev->bonds[i]);
+	dev->bonds[i] = NULL;
+	smmu_model_left(dev->mdev, pasid);
+	smmu_model_untrack_ssid(dev->mdev, pasid);
+}
+
+/* Bind process @b to device @a, or unbind it */
+static void op_bind(struct thread *t, unsigned int a, unsigned int b, int c)
+{
+	struct dev *dev = &t->m->devs[a % t->m->config.devs];
+	unsigned int i = b % NUM_PROCS;
+	struct proc *proc = &t->m->procs[i];
+	struct iommu_sva *handle;
+
+	guard(mutex)(&dev->lock);
+	guard(mutex)(&proc->lock);
+	if (dev->bonds[i]) {
+		unbind(dev, i);
+		return;
+	}
+	handle = iommu_sva_bind_device(dev->fm->dev, proc->mm);
+	if (IS_ERR(handle)) {
+		/* PASIDs are given back late */
+		if (PTR_ERR(handle) != -ENOSPC)
+			KUNIT_EXPECT_TRUE(t->m->test,
+					  excludes_pasids(dev->kind, dev->space));
+		return;
+	}
+	dev->bonds[i] = handle;
+	dev->gens[i] = proc->gen;
+	smmu_model_track_ssid(dev->mdev, iommu_sva_get_pasid(handle));
+}
+
+static void retire_area(struct thread *t, struct slot *slot)
+{
+	smmu_model_retire(t->m->model, slot->pa, PAGE_SIZE);
+	smmu_model_untrack(t->m->model, slot->iova);
+	slot->iova = 0;
+	slot->hi = 0;
+}
+
+/* Map page @b of process @a, or unmap it */
+static void op_mmap(struct thread *t, unsigned int a, unsigned int b, int c)
+{
+	struct proc *proc = &t->m->procs[a % NUM_PROCS];
+	struct slot *slot = &proc->space.slots[b % proc->space.num];
+	struct kunit *test = t->m->test;
+	struct page *page = NULL;
+	unsigned long va;
+
+	guard(mutex)(&proc->lock);
+	kthread_use_mm(proc->mm);
+	if (slot->hi) {
+		KUNIT_EXPECT_EQ(test, 0, vm_munmap(slot->iova, PAGE_SIZE));
+		kthread_unuse_mm(proc->mm);
+		retire_area(t, slot);
+		return;
+	}
+	va = vm_mmap(NULL, 0, PAGE_SIZE, PROT_READ | PROT_WRITE,
+		     MAP_ANONYMOUS | MAP_PRIVATE, 0);
+	if (!IS_ERR_VALUE(va) && !clear_user((void __user *)va, PAGE_SIZE))
+		get_user_pages_fast(va, 1, FOLL_WRITE, &page);
+	kthread_unuse_mm(proc->mm);
+	KUNIT_EXPECT_NOT_NULL(test, page);
+	if (!page)
+		return;
+	/* The page stays allocated: a device that reaches it has a stale entry */
+	KUNIT_EXPECT_EQ(test, 0,
+			kunit_add_action_or_reset(test, put_page_wrapper,
+						  page));
+	slot->iova = va;
+	slot->pa = page_to_phys(page);
+	slot->hi = PAGE_SIZE;
+	smmu_model_track(t->m->model, va);
+}
+
+/* Process @a exits, a new one takes its place */
+static void op_exit(struct thread *t, unsigned int a, unsigned int b, int c)
+{
+	struct proc *proc = &t->m->procs[a % NUM_PROCS];
+	unsigned int i;
+
+	guard(mutex)(&proc->lock);
+	mmput(proc->mm);
+	proc->gen++;
+	for (i = 0; i < proc->space.num; i++)
+		if (proc->space.slots[i].hi)
+			retire_area(t, &proc->space.slots[i]);
+	alloc_mm(proc);
+}
+
+static int read_and_clear(struct iova_bitmap *bitmap, unsigned long iova,
+			  size_t length, void *opaque)
+{
+	struct iommu_domain *domain = opaque;
+	struct iommu_iotlb_gather gather;
+	struct iommu_dirty_bitmap dirty;
+	int ret;
+
+	iommu_dirty_bitmap_init(&dirty, bitmap, &gather);
+	ret = domain->dirty_ops->read_and_clear_dirty(domain, iova, length, 0,
+						      &dirty);
+	iommu_iotlb_sync(domain, &gather);
+	return ret;
+}
+
+/* Read and clear the dirty state of slot @b of domain @a, as iommufd does it */
+static void op_dirty(struct thread *t, unsigned int a, unsigned int b, int c)
+{
+	struct machine *m = t->m;
+	struct space *space = &m->domains[a % m->config.domains];
+	struct slot *slot = &space->slots[b % space->num];
+	u8 __user *ubits = (u8 __user *)t->uaddr;
+	struct iova_bitmap *bitmap;
+	unsigned int bit;
+	u8 bits = 0;
+
+	guard(mutex)(&slot->lock);
+	if (space->s2 || !slot->hi || slot->size > SZ_2M)
+		return;
+	KUNIT_EXPECT_EQ(m->test, 0, clear_user(ubits, PAGE_SIZE));
+	bitmap = iova_bitmap_alloc(slot->iova + slot->lo, slot->hi - slot->lo,
+				   SZ_4K, (u64 __user *)ubits);
+	KUNIT_EXPECT_FALSE(m->test, IS_ERR(bitmap));
+	if (IS_ERR(bitmap))
+		return;
+	KUNIT_EXPECT_EQ(m->test, 0,
+			iova_bitmap_for_each(bitmap, space->domain,
+					     read_and_clear));
+	iova_bitmap_free(bitmap);
+	if (!slot->written)
+		return;
+	bit = (slot->written_at - slot->lo) / SZ_4K;
+	KUNIT_EXPECT_EQ(m->test, 0, get_user(bits, ubits + bit / 8));
+	KUNIT_EXPECT_TRUE_MSG(m->test, bits & BIT(bit % 8),
+			      "the write to %#llx is lost",
+			      slot->iova + slot->written_at);
+	slot->written = false;
+}
+
+/* SMMU @a is slow, or does nothing at all for a while */
+static void op_slow(struct thread *t, unsigned int a, unsigned int b, int c)
+{
+	struct arm_smmu_fake *fake = t->m->fakes[a % t->m->config.smmus];
+
+	if (c & 1)
+		arm_smmu_fake_set_time(fake, c & 2 ? b % 50 : 0);
+	else
+		arm_smmu_fake_queue_stall(&fake->queue, b % 8, 1 + c % 100);
+}
+
+static const struct {
+	void (*run)(struct thread *t, unsigned int a, unsigned int b, int c);
+	unsigned int weight;
+	/* All other threads wait */
+	bool alone;
+	bool guests;
+	bool procs;
+	bool dirty;
+} ops[] = {
+	{ .run = op_dma, .weight = 30 },
+	{ .run = op_map, .weight = 20 },
+	{ .run = op_trim, .weight = 10 },
+	{ .run = op_attach_any, .weight = 15 },
+	{ .run = op_pasid, .weight = 10 },
+	{ .run = op_replace_domain, .weight = 3, .alone = true },
+	{ .run = op_slow, .weight = 2 },
+	{ .run = op_guest_map, .weight = 30, .guests = true },
+	{ .run = op_guest_cd, .weight = 3, .guests = true },
+	{ .run = op_guest_restart, .weight = 4, .alone = true, .guests = true },
+	{ .run = op_bind, .weight = 12, .procs = true },
+	{ .run = op_mmap, .weight = 25, .procs = true },
+	{ .run = op_exit, .weight = 3, .procs = true },
+	{ .run = op_dirty, .weight = 20, .dirty = true },
+};
+
+static unsigned int weight_of(const struct config *config, unsigned int i)
+{
+	if ((ops[i].guests && !config->guests) ||
+	    (ops[i].procs && !config->procs) ||
+	    (ops[i].dirty && !config->dirty))
+		return 0;
+	return ops[i].weight;
+}
+
+/* What a random program finds becomes a named case */
+static void report_step(struct thread *t, const struct step *step, unsigned int n)
+{
+	if (READ_ONCE(t->m->test->status) == KUNIT_FAILURE)
+		kunit_err(t->m->test, "thread %u step %u: { %ps, %u, %u, %d }\n",
+			  t->index, n, step->run, step->a, step->b, step->c);
+}
+
+static void run_random(struct thread *t, unsigned int n)
+{
+	const struct config *config = &t->m->config;
+	unsigned int i, weight = 0;
+	struct step step;
+
+	for (i = 0; i < ARRAY_SIZE(ops); i++)
+		weight += weight_of(config, i);
+	weight = rnd(t, weight);
+	for (i = 0; weight >= weight_of(config, i); i++)
+		weight -= weight_of(config, i);
+	step.run = ops[i].run;
+	step.a = rnd(t, 4096);
+	step.b = rnd(t, 4096);
+	step.c = rnd(t, 4096) - (step.run == op_trim ? 2048 : 0);
+	if (ops[i].alone) {
+		guard(rwsem_write)(&t->m->sem);
+		step.run(t, step.a, step.b, step.c);
+	} else {
+		guard(rwsem_read)(&t->m->sem);
+		step.run(t, step.a, step.b, step.c);
+	}
+	report_step(t, &step, n);
+}
+
+/* All caches are full before and judged after each operation of a script */
+static void run_step(struct thread *t, const struct step *step)
+{
+	struct machine *m = t->m;
+	unsigned int i, way, n;
+
+	smmu_model_fill(m->model);
+	step->run(t, step->a, step->b, step->c);
+	for (i = 0; i < m->config.devs; i++)
+		for (way = 0; way < NUM_WAYS; way++)
+			for (n = 0; n < NUM_SLOTS; n++)
+				dma_way(t, &m->devs[i], way, n, MODEL_CACHED);
+	smmu_model_check(m->model);
+	report_step(t, step, step - m->config.script);
+}
+
+static int run_thread(void *data)
+{
+	struct thread *t = data;
+	struct machine *m = t->m;
+	const struct step *script = m->config.script;
+	unsigned int i;
+
+	/* The processes of SVA take its place */
+	if (!m->config.procs)
+		kthread_use_mm(m->mm);
+	for (i = 0; script ? !!script[i].run : i < m->steps; i++) {
+		if (script) {
+			run_step(t, &script[i]);
+		} else {
+			run_random(t, i);
+			if (!t->index && !(i % CHECK_STEPS)) {
+				guard(rwsem_write)(&m->sem);
+				smmu_model_check(m->model);
+			}
+		}
+		if (READ_ONCE(m->test->status) == KUNIT_FAILURE)
+			break;
+		cond_resched();
+	}
+	if (!m->config.procs)
+		kthread_unuse_mm(m->mm);
+	return 0;
+}
+
+static void add_two_level(struct machine *m, struct arm_smmu_fake *fake)
+{
+	struct arm_smmu_strtab_cfg *cfg = &fake->smmu.strtab_cfg;
+
+	fake->smmu.features |= ARM_SMMU_FEAT_2_LVL_CDTAB |
+			       ARM_SMMU_FEAT_2_LVL_STRTAB;
+	fake->smmu.ssid_bits = 12;
+	fake->smmu.iommu.max_pasids = BIT(12);
+	memset(cfg, 0, sizeof(*cfg));
+	cfg->l2.num_l1_ents = 1;
+	cfg->l2.l1tab = kunit_kzalloc(m->test, sizeof(*cfg->l2.l1tab),
+				      GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(m->test, cfg->l2.l1tab);
+	cfg->l2.l2ptrs = kunit_kzalloc(m->test, sizeof(*cfg->l2.l2ptrs),
+				       GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(m->test, cfg->l2.l2ptrs);
+}
+
+static void add_smmu(struct thread *t, unsigned int i)
+{
+	struct machine *m = t->m;
+	struct arm_smmu_fake *fake = arm_smmu_fake_create(m->test, 8);
+	struct arm_smmu_device *smmu = &fake->smmu;
+
+	m->fakes[i] = fake;
+	smmu->features |= m->config.features;
+	smmu->asid_bits = m->config.procs || rnd(t, 2) ? 16 : 8;
+	smmu->vmid_bits = smmu->asid_bits;
+	arm_smmu_fake_set_id_bits(fake, smmu->asid_bits);
+	if (m->config.mixed && rnd(t, 2))
+		smmu->features |= ARM_SMMU_FEAT_RANGE_INV;
+	if (m->config.mixed && !rnd(t, 3))
+		smmu->features |= ARM_SMMU_FEAT_E2H;
+	if (m->config.dirty)
+		smmu->features |= ARM_SMMU_FEAT_HA | ARM_SMMU_FEAT_HD;
+	if (m->config.procs)
+		smmu->features |= ARM_SMMU_FEAT_SVA;
+	if (m->config.two_level)
+		add_two_level(m, fake);
+	smmu_model_add_smmu(m->model, fake);
+}
+
+static void add_dev(struct thread *t, unsigned int i)
+{
+	struct machine *m = t->m;
+	const struct config *config = &m->config;
+	struct arm_smmu_fake *fake = m->fakes[i % config->smmus];
+	u32 sid = 1 + i / config->smmus;
+	struct dev *dev = &m->devs[i];
+	bool ats = config->ats || (config->mixed && rnd(t, 3));
+	unsigned int bits;
+
+	mutex_init(&dev->lock);
+	dev->has_pasid = !config->mixed || config->procs || rnd(t, 2);
+	bits = !dev->has_pasid ? 0 : config->two_level ? 12 : 6;
+	if (ats)
+		dev->fm = arm_smmu_fake_add_pci_master(fake, &sid, 1, bits);
+	else
+		dev->fm = arm_smmu_fake_add_master(fake, sid, bits);
+	dev->mdev = smmu_model_add_dev(m->model, dev->fm);
+	if (config->guests)
+		dev->guest = &m->guests[i % config->guests];
+	for (i = 0; dev->has_pasid && i < NUM_PASIDS; i++)
+		smmu_model_track_ssid(dev->mdev, m->pasid + i);
+}
+
+/* Neighbours in a table, in the next table, and in others */
+static void add_domain(struct machine *m, unsigned int i)
+{
+	const u64 g = m->granule, b = g * (g / 8);
+	const struct {
+		u64 off;
+		u64 size;
+	} layout[NUM_SLOTS] = {
+		{ 0, g },
+		{ g, g },
+		{ 16 * g, 16 * g },
+		{ b - g, g },
+		{ b, b },
+		{ (b << 9) - b, b },
+		{ b << 9, g == SZ_4K ? SZ_1G : b },
+	};
+	struct space *space = &m->domains[i];
+	struct slot *slot;
+
+	space->s2 = i & 1;
+	space->flags = space->s2 ? IOMMU_HWPT_ALLOC_NEST_PARENT :
+		       m->config.dirty ? IOMMU_HWPT_ALLOC_DIRTY_TRACKING :
+					  IOMMU_HWPT_ALLOC_PASID;
+	space->num = NUM_SLOTS;
+	for (i = 0; i < NUM_SLOTS; i++) {
+		slot = &space->slots[i];
+		mutex_init(&slot->lock);
+		slot->iova = IOVA + layout[i].off;
+		slot->size = layout[i].size;
+		smmu_model_track(m->model, slot->iova);
+		if (slot->size == g)
+			continue;
+		smmu_model_track(m->model, slot->iova + 5 * g);
+		smmu_model_track(m->model, slot->iova + slot->size - g);
+	}
+	alloc_domain(m, space, 0);
+}
+
+static void add_guest(struct thread *t, unsigned int i)
+{
+	struct machine *m = t->m;
+	struct guest *guest = &m->guests[i];
+	u64 *tables[4];
+	unsigned int j;
+
+	mutex_init(&guest->lock);
+	guest->fake = m->fakes[i % m->config.smmus];
+	guest->parent = &m->domains[1];
+	guest->ipa = GUEST_IPA + i * SZ_2M;
+	guest->space.lock = &guest->lock;
+	guest->space.num = 4;
+	/* The CD, and tables of three levels */
+	for (j = 0; j < ARRAY_SIZE(tables); j++) {
+		tables[j] = kunit_kzalloc(m->test, SZ_4K, GFP_KERNEL);
+		KUNIT_ASSERT_NOT_NULL(m->test, tables[j]);
+		KUNIT_ASSERT_EQ(m->test, 0,
+				iommu_map(guest->parent->domain,
+					  guest->ipa + j * SZ_4K,
+					  virt_to_phys(tables[j]), SZ_4K,
+					  IOMMU_READ | IOMMU_WRITE,
 					  GFP_KERNEL));
 	}
-	guest->ptes = tables[3];
-	tables[1][CASE_GUEST_VA / SZ_1G] = (guest->ipa + 2 * SZ_4K) |
-					   PMD_TYPE_TABLE;
+	for (j = 0; j < guest->space.num; j++) {
+		guest->space.slots[j].iova = GUEST_VA + j * SZ_4K;
+		guest->space.slots[j].size = SZ_4K;
+		smmu_model_track(m->model, GUEST_VA + j * SZ_4K);
+	}
+	tables[1][GUEST_VA / SZ_1G] = (guest->ipa + 2 * SZ_4K) | PMD_TYPE_TABLE;
 	tables[2][0] = (guest->ipa + 3 * SZ_4K) | PMD_TYPE_TABLE;
-	tables[0][1] = guest->ipa + SZ_4K;
-	tables[0][3] = 0xff;
+	guest->ptes = tables[3];
+	guest->cd = tables[0];
 	/* All guests have the same ASID */
-	tables[0][0] = FIELD_PREP(CTXDESC_CD_0_TCR_T0SZ, 64 - 39) |
+	guest->asid = 1;
+	guest->cd[1] = guest->ipa + SZ_4K;
+	guest->cd[3] = 0xff;
+	guest->cd[0] = FIELD_PREP(CTXDESC_CD_0_TCR_T0SZ, 64 - 39) |
 		       FIELD_PREP(CTXDESC_CD_0_TCR_IRGN0, 1) |
 		       FIELD_PREP(CTXDESC_CD_0_TCR_ORGN0, 1) |
 		       FIELD_PREP(CTXDESC_CD_0_TCR_SH0, 3) |
 		       FIELD_PREP(CTXDESC_CD_0_TCR_IPS, 4) |
-		       FIELD_PREP(CTXDESC_CD_0_ASID, 1) |
+		       FIELD_PREP(CTXDESC_CD_0_ASID, guest->asid) |
 		       CTXDESC_CD_0_TCR_EPD1 | CTXDESC_CD_0_AA64 |
 		       CTXDESC_CD_0_R | CTXDESC_CD_0_A | CTXDESC_CD_0_ASET |
 		       CTXDESC_CD_0_V;
-
-	guest->uaddr = kunit_vm_mmap(test, NULL, 0, PAGE_SIZE,
-				     PROT_READ | PROT_WRITE,
-				     MAP_ANONYMOUS | MAP_PRIVATE, 0);
-	KUNIT_ASSERT_FALSE(test, !guest->uaddr || IS_ERR_VALUE(guest->uaddr));
-	data.uptr = (void __user *)guest->uaddr;
-	arg.ste[0] = cpu_to_le64(STRTAB_STE_0_V |
-				 FIELD_PREP(STRTAB_STE_0_CFG,
-					    STRTAB_STE_0_CFG_S1_TRANS) |
-				 guest->ipa);
-	KUNIT_ASSERT_EQ(test, 0, copy_to_user(data.uptr, &arg, sizeof(arg)));
-	guest->nested =
-		guest->vsmmu->core.ops->alloc_domain_nested(&guest->vsmmu->core,
-							    0, &data);
-	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, guest->nested);
-	arm_smmu_fake_own_domain(dev->fm, guest->nested);
+	start_guest(t, guest);
 }
 
-static void case_guest_issue(struct kunit *test, struct case_guest *guest,
-			     u64 cmd0, u64 cmd1)
+/* Runs before the devices and the SMMUs of the test go */
+static void end(void *data)
 {
-	struct iommu_user_data_array array = {
-		.type = IOMMU_VIOMMU_INVALIDATE_DATA_ARM_SMMUV3,
-		.uptr = (void __user *)guest->uaddr,
-		.entry_len = sizeof(struct arm_smmu_cmd),
-		.entry_num = 1,
-	};
-	struct arm_smmu_cmd cmd = { .data = { cmd0, cmd1 } };
+	struct thread *t = data;
+	struct machine *m = t->m;
+	unsigned int i, j;
 
-	KUNIT_ASSERT_EQ(test, 0, copy_to_user(array.uptr, &cmd, sizeof(cmd)));
-	KUNIT_EXPECT_EQ(test, 0,
-			arm_vsmmu_cache_invalidate(&guest->vsmmu->core,
-						   &array));
-}
-
-/* Page @i of the guest. Return: the address that it has in the end */
-static u64 case_guest_map(struct kunit *test, struct smmu_model *model,
-			  struct case_guest *guest, unsigned int i)
-{
-	u64 ipa = guest->ipa + SZ_64K + i * SZ_4K;
-	u64 pa = smmu_model_pa(model, SZ_4K);
-
-	KUNIT_ASSERT_EQ(test, 0,
-			iommu_map(guest->parent, ipa, pa, SZ_4K,
-				  IOMMU_READ | IOMMU_WRITE, GFP_KERNEL));
-	/* Pairs with the walk of the model, orders the table before its user */
-	smp_store_release(&guest->ptes[i], ipa | PTE_TYPE_PAGE | PTE_USER |
-			  PTE_AF | PTE_NG | PTE_SHARED);
-	smmu_model_track(model, CASE_GUEST_VA + i * SZ_4K);
-	return pa;
-}
-
-static void case_guest_unmap_ipa(struct kunit *test, struct smmu_model *model,
-				 struct case_guest *guest, unsigned int i,
-				 u64 pa)
-{
-	case_unmap(test, model, guest->parent, guest->ipa + SZ_64K + i * SZ_4K,
-		   pa, SZ_4K);
-}
-
-static const struct case_offer case_nest_offers[] = {
-	{ "plain", 0, true },
-	{ "ranges", ARM_SMMU_FEAT_RANGE_INV, true },
-	{ "EL2, ranges", ARM_SMMU_FEAT_RANGE_INV | ARM_SMMU_FEAT_E2H, true },
-};
-
-KUNIT_ARRAY_PARAM(case_nest_offers, case_nest_offers, case_offer_desc);
-
-/* Two guests on one parent, with the same ASID and the same addresses */
-static void case_nested(struct kunit *test)
-{
-	const struct case_offer *offer = test->param_value;
-	struct case_guest *guests;
-	struct case_dev devs[3];
-	struct iommu_domain *parent;
-	struct smmu_model *model;
-	unsigned int g, i;
-	u64 pas[2][4], naked;
-
-	guests = kunit_kcalloc(test, 2, sizeof(*guests), GFP_KERNEL);
-	KUNIT_ASSERT_NOT_NULL(test, guests);
-	model = case_create(test, offer, &devs[0]);
-	case_add_dev(model, devs[0].fake, offer, 2, &devs[1]);
-	case_add_dev(model, devs[0].fake, offer, 3, &devs[2]);
-	parent = arm_smmu_fake_alloc_domain(devs[0].fm,
-					    IOMMU_HWPT_ALLOC_NEST_PARENT);
-	case_attach(test, &devs[2], parent);
-	naked = case_map(test, model, parent, CASE_IOVA, SZ_4K, false);
-	for (g = 0; g < 2; g++) {
-		case_make_guest(test, model, &guests[g], &devs[g], parent, g,
-				STRTAB_STE_1_EATS_TRANS);
-		case_attach(test, &devs[g], guests[g].nested);
-		smmu_model_left(devs[g].mdev, SMMU_MODEL_NO_SSID);
-		for (i = 0; i < 4; i++)
-			pas[g][i] = case_guest_map(test, model, &guests[g], i);
+	for (i = 0; i < m->config.smmus; i++) {
+		arm_smmu_fake_set_time(m->fakes[i], 0);
+		arm_smmu_fake_start(m->fakes[i]);
 	}
-
-	for (g = 0; g < 2; g++) {
-		for (i = 0; i < 4; i++) {
-			u64 va = CASE_GUEST_VA + i * SZ_4K;
-
-			smmu_model_fill(model);
-			case_dma(test, &devs[g], SMMU_MODEL_NO_SSID, va,
-				 SMMU_MODEL_CACHED, pas[g][i]);
-			if (i & 1) {
-				/* The host takes a page that the guest has */
-				case_guest_unmap_ipa(test, model, &guests[g], i,
-						     pas[g][i]);
-				case_dma(test, &devs[g], SMMU_MODEL_NO_SSID, va,
-					 SMMU_MODEL_CACHED, 0);
-				WRITE_ONCE(guests[g].ptes[i], 0);
-			} else {
-				WRITE_ONCE(guests[g].ptes[i], 0);
-			}
-			switch (i) {
-			case 0:
-				case_guest_issue(test, &guests[g],
-						 CMDQ_OP_TLBI_NH_VA |
-						 FIELD_PREP(CMDQ_TLBI_0_ASID, 1),
-						 va | CMDQ_TLBI_1_LEAF);
-				break;
-			case 1:
-				case_guest_issue(test, &guests[g],
-						 CMDQ_OP_TLBI_NH_VAA, va);
-				break;
-			case 2:
-				case_guest_issue(test, &guests[g],
-						 CMDQ_OP_TLBI_NH_ASID |
-						 FIELD_PREP(CMDQ_TLBI_0_ASID, 1),
-						 0);
-				break;
-			default:
-				case_guest_issue(test, &guests[g],
-						 CMDQ_OP_TLBI_NSNH_ALL, 0);
-				break;
-			}
-			case_guest_issue(test, &guests[g], CMDQ_OP_ATC_INV |
-					 FIELD_PREP(CMDQ_ATC_0_SID, CASE_VSID),
-					 va);
-			case_dma(test, &devs[g], SMMU_MODEL_NO_SSID, va,
-				 SMMU_MODEL_CACHED, 0);
-			smmu_model_check(model);
-		}
+	for (i = 0; i < m->config.devs; i++) {
+		for (j = 0; j < NUM_PROCS; j++)
+			if (m->devs[i].bonds[j])
+				unbind(&m->devs[i], j);
+		for (j = 0; j < NUM_PASIDS; j++)
+			op_pasid(t, i, j, 0);
+		op_attach(t, i, BLOCKED, 0);
 	}
-	case_dma(test, &devs[2], SMMU_MODEL_NO_SSID, CASE_IOVA, 0, naked);
-	case_unmap(test, model, parent, CASE_IOVA, naked, SZ_4K);
-	for (g = 0; g < 2; g++) {
-		case_attach(test, &devs[g],
-			    arm_smmu_fake_blocked(devs[g].fm));
-		smmu_model_left(devs[g].mdev, SMMU_MODEL_NO_SSID);
-		smmu_model_check(model);
-	}
-}
-
-/* A guest changes its CD and tells so */
-static void case_guest_cd(struct kunit *test)
-{
-	const struct case_offer *offer = test->param_value;
-	struct iommu_domain *parent;
-	struct case_guest *guest;
-	struct smmu_model *model;
-	struct case_dev dev;
-	u64 *cd, pa;
-
-	guest = kunit_kzalloc(test, sizeof(*guest), GFP_KERNEL);
-	KUNIT_ASSERT_NOT_NULL(test, guest);
-	model = case_create(test, offer, &dev);
-	parent = arm_smmu_fake_alloc_domain(dev.fm,
-					    IOMMU_HWPT_ALLOC_NEST_PARENT);
-	case_make_guest(test, model, guest, &dev, parent, 0,
-			STRTAB_STE_1_EATS_ABT);
-	case_attach(test, &dev, guest->nested);
-	pa = case_guest_map(test, model, guest, 0);
-	smmu_model_fill(model);
-	case_dma(test, &dev, SMMU_MODEL_NO_SSID, CASE_GUEST_VA, 0, pa);
-	cd = phys_to_virt(iommu_iova_to_phys(parent, guest->ipa));
-	WRITE_ONCE(cd[0], cd[0] | CTXDESC_CD_0_TCR_EPD0);
-	case_guest_issue(test, guest, CMDQ_OP_CFGI_CD |
-			 FIELD_PREP(CMDQ_CFGI_0_SID, CASE_VSID),
-			 CMDQ_CFGI_1_LEAF);
-	case_guest_issue(test, guest, CMDQ_OP_TLBI_NH_ASID |
-			 FIELD_PREP(CMDQ_TLBI_0_ASID, 1), 0);
-	case_dma(test, &dev, SMMU_MODEL_NO_SSID, CASE_GUEST_VA,
-		 SMMU_MODEL_CACHED, 0);
-	smmu_model_check(model);
-}
-
-/* A guest sends ATC_INV to a device whose ATS is off */
-static void case_guest_atc_inv(struct kunit *test)
-{
-	const struct case_offer *offer = &case_nest_offers[0];
-	struct iommu_domain *parent;
-	struct case_guest *guest;
-	struct smmu_model *model;
-	struct case_dev dev;
-	unsigned int num;
-
-	guest = kunit_kzalloc(test, sizeof(*guest), GFP_KERNEL);
-	KUNIT_ASSERT_NOT_NULL(test, guest);
-	model = case_create(test, offer, &dev);
-	parent = arm_smmu_fake_alloc_domain(dev.fm,
-					    IOMMU_HWPT_ALLOC_NEST_PARENT);
-	case_make_guest(test, model, guest, &dev, parent, 0,
-			STRTAB_STE_1_EATS_ABT);
-	case_attach(test, &dev, guest->nested);
-	/* The driver sends one itself after it has turned ATS off */
-	num = smmu_model_faults(model, SMMU_MODEL_ATC_INV);
-	case_guest_issue(test, guest, CMDQ_OP_ATC_INV |
-			 FIELD_PREP(CMDQ_ATC_0_SID, CASE_VSID),
-			 FIELD_PREP(CMDQ_ATC_1_SIZE, ATC_INV_SIZE_ALL));
-	KUNIT_EXPECT_EQ(test, num,
-			smmu_model_faults(model, SMMU_MODEL_ATC_INV));
-}
-
-struct case_dma_task {
-	struct case_dev *dev;
-	unsigned long num;
-	unsigned long failed;
-	bool stop;
-};
-
-static int case_dma_task_run(void *data)
-{
-	struct case_dma_task *task = data;
-	u64 pa;
-
-	while (!READ_ONCE(task->stop)) {
-		task->num++;
-		if (smmu_model_dma(task->dev->mdev, SMMU_MODEL_NO_SSID,
-				   CASE_GUEST_VA, SMMU_MODEL_QUIET, &pa))
-			task->failed++;
-		cond_resched();
-	}
-	return 0;
-}
-
-/* DMA goes on while a device changes between a parent and what is nested on it */
-static void case_hitless(struct kunit *test)
-{
-	static const struct case_offer offer = { "plain" };
-	struct case_dma_task *task;
-	struct task_struct *kthread;
-	struct iommu_domain *parent;
-	struct case_guest *guest;
-	struct smmu_model *model;
-	struct case_dev dev;
-	unsigned int i;
-
-	guest = kunit_kzalloc(test, sizeof(*guest), GFP_KERNEL);
-	KUNIT_ASSERT_NOT_NULL(test, guest);
-	task = kunit_kzalloc(test, sizeof(*task), GFP_KERNEL);
-	KUNIT_ASSERT_NOT_NULL(test, task);
-	if (num_online_cpus() < 2)
-		kunit_skip(test, "needs two CPUs");
-	model = case_create(test, &offer, &dev);
-	dev.fm->dev->iommu->fwspec->flags |= IOMMU_FWSPEC_PCI_RC_CANWBS;
-	parent = arm_smmu_fake_alloc_domain(dev.fm,
-					    IOMMU_HWPT_ALLOC_NEST_PARENT);
-	case_make_guest(test, model, guest, &dev, parent, 0,
-			STRTAB_STE_1_EATS_ABT);
-	/* The address of the guest is good for its parent, too */
-	case_guest_map(test, model, guest, 0);
-	case_map(test, model, parent, CASE_GUEST_VA, SZ_4K, false);
-	case_attach(test, &dev, parent);
-	arm_smmu_fake_set_time(dev.fake, 10);
-
-	task->dev = &dev;
-	kthread = arm_smmu_fake_run_task(test, case_dma_task_run, task);
-	for (i = 0; i < 64; i++)
-		if (i & 1)
-			case_attach(test, &dev, parent);
-		else
-			case_attach(test, &dev, guest->nested);
-	WRITE_ONCE(task->stop, true);
-	arm_smmu_fake_join_task(test, kthread);
-	kunit_info(test, "%lu of %lu DMAs failed\n", task->failed, task->num);
-	KUNIT_EXPECT_EQ(test, task->failed, 0);
-	KUNIT_EXPECT_GT(test, task->num, 0);
-}
-
-KUNIT_DEFINE_ACTION_WRAPPER(mmput_wrapper, mmput, struct mm_struct *);
-
-static const struct case_offer case_sva_offers[] = {
-	{ "plain", ARM_SMMU_FEAT_SVA, false },
-	{ "ATS", ARM_SMMU_FEAT_SVA, true },
-	{ "ATS, EL2, ranges", ARM_SMMU_FEAT_SVA | ARM_SMMU_FEAT_E2H |
-	  ARM_SMMU_FEAT_RANGE_INV, true },
-};
-
-KUNIT_ARRAY_PARAM(case_sva_offers, case_sva_offers, case_offer_desc);
-
-/* A process unmaps a page, and exits before it is unbound */
-static void case_sva(struct kunit *test)
-{
-	const struct case_offer *offer = test->param_value;
-	struct mm_struct *mm = mm_alloc();
-	struct iommu_sva *handle;
-	struct smmu_model *model;
-	unsigned long va;
-	struct page *pages[3] = {};
-	struct case_dev dev;
-	unsigned int i;
-	u32 pasid;
-	int got;
-
-	if (!IS_ENABLED(CONFIG_ARM_SMMU_V3_SVA))
-		kunit_skip(test, "needs CONFIG_ARM_SMMU_V3_SVA");
-	KUNIT_ASSERT_NOT_NULL(test, mm);
-	mm->task_size = TASK_SIZE;
-	arch_pick_mmap_layout(mm, &current->signal->rlim[RLIMIT_STACK]);
-	KUNIT_ASSERT_EQ(test, 0,
-			kunit_add_action_or_reset(test, mmput_wrapper, mm));
-	model = smmu_model_create(test, 3);
-	dev.fake = arm_smmu_fake_create(test, 8);
-	dev.fake->smmu.features |= offer->features;
-	smmu_model_add_smmu(model, dev.fake);
-	case_add_dev(model, dev.fake, offer, 1, &dev);
-
-	kthread_use_mm(mm);
-	va = vm_mmap(NULL, 0, 3 * PAGE_SIZE, PROT_READ | PROT_WRITE,
-		     MAP_ANONYMOUS | MAP_PRIVATE, 0);
-	got = IS_ERR_VALUE(va) || clear_user((void __user *)va, 3 * PAGE_SIZE) ?
-		0 : get_user_pages_fast(va, 3, FOLL_WRITE, pages);
-	kthread_unuse_mm(mm);
-	KUNIT_ASSERT_EQ(test, got, 3);
-	handle = iommu_sva_bind_device(dev.fm->dev, mm);
-	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, handle);
-	pasid = iommu_sva_get_pasid(handle);
-	smmu_model_track_ssid(dev.mdev, pasid);
-	for (i = 0; i < 3; i++)
-		smmu_model_track(model, va + i * PAGE_SIZE);
-	smmu_model_fill(model);
-	case_dma(test, &dev, pasid, va + PAGE_SIZE, SMMU_MODEL_CACHED,
-		 page_to_phys(pages[1]));
-
-	kthread_use_mm(mm);
-	KUNIT_EXPECT_EQ(test, 0, vm_munmap(va + PAGE_SIZE, PAGE_SIZE));
-	kthread_unuse_mm(mm);
-	smmu_model_retire(model, page_to_phys(pages[1]), PAGE_SIZE);
-	case_dma(test, &dev, pasid, va + PAGE_SIZE, SMMU_MODEL_CACHED, 0);
-	smmu_model_fill(model);
-	smmu_model_check(model);
-
-	kunit_release_action(test, mmput_wrapper, mm);
-	smmu_model_retire(model, page_to_phys(pages[0]), PAGE_SIZE);
-	smmu_model_retire(model, page_to_phys(pages[2]), PAGE_SIZE);
-	case_dma(test, &dev, pasid, va, SMMU_MODEL_CACHED, 0);
-	smmu_model_check(model);
-	iommu_sva_unbind_device(handle);
-	smmu_model_left(dev.mdev, pasid);
-	smmu_model_check(model);
+	for (i = 0; i < m->config.guests; i++)
+		stop_guest(&m->guests[i]);
+	for (i = 0; i < m->config.domains; i++)
+		free_domain(m, &m->domains[i]);
+	for (i = 0; m->config.procs && i < NUM_PROCS; i++)
+		mmput(m->procs[i].mm);
 	mmu_notifier_synchronize();
-	for (i = 0; i < 3; i++)
-		put_page(pages[i]);
+	smmu_model_check(m->model);
 }
 
-static struct kunit_case arm_smmu_v3_reach_test_cases[] = {
-	KUNIT_CASE_PARAM(case_unmap_sizes, case_offers_gen_params),
-	KUNIT_CASE_PARAM(case_block_for_table, case_offers_gen_params),
-	KUNIT_CASE_PARAM(case_ranges, case_offers_gen_params),
-	KUNIT_CASE(case_huge_range),
-	KUNIT_CASE_PARAM(case_move, case_offers_gen_params),
-	KUNIT_CASE_PARAM(case_pasids, case_offers_gen_params),
-	KUNIT_CASE(case_many_smmus),
-	KUNIT_CASE(case_dirty),
-	KUNIT_CASE_PARAM(case_nested, case_nest_offers_gen_params),
-	KUNIT_CASE_PARAM(case_guest_cd, case_nest_offers_gen_params),
-	KUNIT_CASE(case_guest_atc_inv),
-	KUNIT_CASE(case_hitless),
-	KUNIT_CASE_PARAM(case_sva, case_sva_offers_gen_params),
+static void run(struct kunit *test)
+{
+	const struct config *config = test->param_value;
+	u64 s = config->script ? 1 : seed ?: get_random_u32() | 1;
+	unsigned int num_threads = config->threads ?: 1, cpu, i, j;
+	struct thread *threads, *main;
+	struct machine *m;
+
+	if (!IS_ENABLED(CONFIG_ARM_SMMU_V3_SVA) && config->procs)
+		kunit_skip(test, "needs CONFIG_ARM_SMMU_V3_SVA");
+	kunit_info(test, "arm_smmu_v3_kunit.seed=%llu\n", s);
+	m = kunit_kzalloc(test, sizeof(*m), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, m);
+	threads = kunit_kcalloc(test, MAX_THREADS + 1, sizeof(*threads),
+				GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, threads);
+	m->test = test;
+	m->config = *config;
+	m->steps = steps ?: config->steps;
+	m->pasid = config->two_level ? 1500 : 40;
+	m->granule = config->pgsizes ? BIT(__ffs(config->pgsizes)) : SZ_4K;
+	init_rwsem(&m->sem);
+	m->model = smmu_model_create(test, s);
+	for (i = 0; i <= num_threads; i++) {
+		threads[i].m = m;
+		threads[i].index = i;
+		prandom_seed_state(&threads[i].rng, s + i);
+		threads[i].uaddr = kunit_vm_mmap(test, NULL, 0, PAGE_SIZE,
+						 PROT_READ | PROT_WRITE,
+						 MAP_ANONYMOUS | MAP_PRIVATE,
+						 0);
+		KUNIT_ASSERT_FALSE(test, !threads[i].uaddr ||
+				   IS_ERR_VALUE(threads[i].uaddr));
+	}
+	m->mm = current->mm;
+	/* What is done before and after the threads run */
+	main = &threads[num_threads];
+	for (i = 0; i < config->smmus; i++)
+		add_smmu(main, i);
+	for (i = 0; i < config->devs; i++)
+		add_dev(main, i);
+	/* The core needs a granule of the kernel when devices come and go */
+	if (config->pgsizes)
+		m->fakes[0]->smmu.pgsize_bitmap = config->pgsizes;
+	for (i = 0; i < config->domains; i++)
+		add_domain(m, i);
+	m->fakes[0]->smmu.pgsize_bitmap |= SZ_4K;
+	for (i = 0; i < config->guests; i++)
+		add_guest(main, i);
+	for (i = 0; config->procs && i < NUM_PROCS; i++) {
+		mutex_init(&m->procs[i].lock);
+		m->procs[i].space.lock = &m->procs[i].lock;
+		m->procs[i].space.num = 3;
+		for (j = 0; j < 3; j++)
+			m->procs[i].space.slots[j].size = PAGE_SIZE;
+		alloc_mm(&m->procs[i]);
+		KUNIT_ASSERT_NOT_NULL(test, m->procs[i].mm);
+	}
+	KUNIT_ASSERT_EQ(test, 0, kunit_add_action_or_reset(test, end, main));
+
+	cpu = cpumask_first(cpu_online_mask);
+	if (config->adversary)
+		smmu_model_adversary_start(m->model,
+					   cpumask_last(cpu_online_mask));
+	for (i = 0; i < num_threads; i++) {
+		threads[i].task = arm_smmu_fake_create_task(test, run_thread,
+							    &threads[i], cpu);
+		cpu = cpumask_next_wrap(cpu, cpu_online_mask);
+	}
+	for (i = 0; i < num_threads; i++)
+		wake_up_process(threads[i].task);
+	for (i = 0; i < num_threads; i++)
+		arm_smmu_fake_join_task(test, threads[i].task);
+	smmu_model_check(m->model);
+	KUNIT_EXPECT_GT(test, m->model->stats.fills, config->steps);
+	KUNIT_EXPECT_GT(test, m->model->stats.hits, 0);
+}
+
+#define ATTACH(dev, kind, ...)	{ op_attach, dev, kind, ##__VA_ARGS__ }
+#define MAP(dom, slot, ...)	{ op_map, dom, slot, ##__VA_ARGS__ }
+#define TRIM(dom, slot, num)	{ op_trim, dom, slot, num }
+#define PASID(dev, n, dom)	{ op_pasid, dev, n, (dom) + 1 }
+#define PAGES			1
+
+#define GMAP(guest, page, ...)	{ op_guest_map, guest, page, ##__VA_ARGS__ }
+#define DIRTY(slot)		{ op_dma, 0, 0, (slot) << 2 | 3 }
+#define CLEAR(slot)		{ op_dirty, 0, slot }
+
+/* Pages, blocks and tables of both stages, with and without their neighbours */
+static const struct step map_script[] = {
+	ATTACH(0, PAGING, 0), ATTACH(1, PAGING, 1),
+	MAP(0, 1), MAP(1, 1), MAP(0, 0), MAP(1, 0), MAP(0, 0),
+	MAP(1, 0), MAP(0, 2), MAP(1, 2), MAP(0, 2), MAP(1, 2),
+	MAP(0, 4), MAP(1, 4), MAP(0, 4), MAP(1, 4),
+	MAP(0, 4, PAGES), MAP(1, 4, PAGES), MAP(0, 3), MAP(1, 3),
+	/* Every NUM and SCALE that a table needs */
+	TRIM(0, 4, 1), TRIM(1, 4, 1), TRIM(0, 4, 2), TRIM(1, 4, 2),
+	TRIM(0, 4, -4), TRIM(1, 4, -4), TRIM(0, 4, 30),
+	TRIM(1, 4, 30), TRIM(0, 4, -32), TRIM(0, 4, 64),
+	TRIM(1, 4, 64), TRIM(0, 4, -126), TRIM(1, 4, -126),
+	MAP(0, 3), MAP(1, 3), MAP(0, 4), MAP(1, 4),
+	/* A block takes the place of a table, and the other way */
+	MAP(0, 4), MAP(1, 4), MAP(0, 4), MAP(1, 4),
+	MAP(0, 4, PAGES), MAP(1, 4, PAGES), MAP(0, 4), MAP(1, 4),
+	MAP(0, 5), MAP(1, 5), MAP(0, 6), MAP(1, 6),
+	MAP(0, 5), MAP(1, 5), MAP(0, 6), MAP(1, 6),
 	{}
 };
 
-static struct kunit_suite arm_smmu_v3_reach_test_suite = {
-	.name = "arm-smmu-v3-reach",
-	.test_cases = arm_smmu_v3_reach_test_cases,
+/* Devices move between domains and leave: nothing of the old one stays */
+static const struct step attach_script[] = {
+	MAP(0, 0), MAP(1, 1), MAP(2, 2), MAP(3, 3),
+	ATTACH(0, PAGING, 0), ATTACH(0, PAGING, 1),
+	ATTACH(0, PAGING, 3), ATTACH(0, PAGING, 2),
+	ATTACH(0, IDENTITY), ATTACH(0, PAGING, 2),
+	ATTACH(1, PAGING, 2), ATTACH(0, BLOCKED), MAP(2, 4),
+	ATTACH(0, PAGING, 1), ATTACH(1, PAGING, 3),
+	ATTACH(0, IDENTITY), ATTACH(0, BLOCKED), ATTACH(0, PAGING, 0),
+	MAP(0, 1), ATTACH(1, PAGING, 0), ATTACH(0, BLOCKED),
+	ATTACH(1, BLOCKED),
+	/* Their IDs come back */
+	{ op_replace_domain, 0 }, { op_replace_domain, 1, 1 },
+	MAP(0, 2), MAP(1, 2), ATTACH(0, PAGING, 1),
+	ATTACH(1, PAGING, 0),
+	{}
 };
 
-kunit_test_suites(&arm_smmu_v3_reach_test_suite);
+/* Two PASIDs and none, on two domains and two devices */
+static const struct step pasid_script[] = {
+	PASID(0, 0, 0), MAP(0, 0), MAP(2, 0), ATTACH(0, PAGING, 2),
+	PASID(0, 1, 2), PASID(1, 1, 0), MAP(0, 1), MAP(2, 1),
+	MAP(0, 0), MAP(2, 0), MAP(0, 4), MAP(2, 4),
+	PASID(0, 0, 2), PASID(0, 0, 0), ATTACH(0, BLOCKED),
+	PASID(0, 0, -1), ATTACH(0, IDENTITY), MAP(0, 4), MAP(2, 4),
+	PASID(0, 1, -1), PASID(1, 1, 2), ATTACH(1, PAGING, 0),
+	PASID(1, 1, -1), MAP(0, 1),
+	{}
+};
+
+/* What a device writes is in the bitmap, each time */
+static const struct step dirty_script[] = {
+	ATTACH(0, PAGING, 0), MAP(0, 0), MAP(0, 2), MAP(0, 4),
+	DIRTY(0), CLEAR(0), DIRTY(0), CLEAR(0), DIRTY(2), CLEAR(2), DIRTY(2),
+	CLEAR(2), DIRTY(4), CLEAR(4), DIRTY(4), CLEAR(4),
+	{}
+};
+
+/* Two guests on one parent, with the same ASID and the same addresses */
+static const struct step guest_script[] = {
+	ATTACH(0, GUEST_ATS), ATTACH(1, GUEST_ATS), ATTACH(2, GUEST),
+	ATTACH(3, PAGING, 1), MAP(1, 0), GMAP(0, 0), GMAP(1, 0),
+	GMAP(0, 1), GMAP(1, 1), GMAP(0, 2), GMAP(1, 2), GMAP(0, 3),
+	GMAP(1, 3),
+	/* Each command of a guest, the host unmaps first or last */
+	GMAP(0, 0, 0), GMAP(1, 0, 1), GMAP(0, 1, 2), GMAP(1, 1, 3),
+	GMAP(0, 2, 4), GMAP(1, 2, 5), GMAP(0, 3, 6), GMAP(1, 3, 7),
+	GMAP(0, 0), GMAP(1, 0), GMAP(0, 1), GMAP(1, 1),
+	GMAP(0, 0, 8), GMAP(1, 0, 9), GMAP(0, 1, 10), GMAP(1, 1, 11),
+	GMAP(0, 0), GMAP(1, 0), MAP(1, 0), MAP(1, 4),
+	/* CDs, other kinds of nested domains, and a new vSMMU */
+	{ op_guest_cd, 0 }, { op_guest_cd, 1 },
+	ATTACH(3, GUEST_BYPASS), MAP(1, 4), MAP(1, 0), ATTACH(3, GUEST_ABORT),
+	ATTACH(1, GUEST), { op_guest_cd, 1 }, GMAP(1, 0, 1), GMAP(1, 1),
+	ATTACH(1, BLOCKED), ATTACH(3, IDENTITY),
+	{ op_guest_restart, 1 }, ATTACH(1, GUEST_ATS), GMAP(1, 1), GMAP(1, 0),
+	ATTACH(0, PAGING, 0), ATTACH(2, BLOCKED), GMAP(1, 0, 1),
+	{}
+};
+
+/* Processes unmap pages, and exit before they are unbound */
+static const struct step proc_script[] = {
+	{ op_mmap, 0, 0 }, { op_mmap, 0, 1 }, { op_mmap, 1, 0 },
+	{ op_bind, 0, 0 }, { op_bind, 1, 0 }, { op_bind, 1, 1 },
+	{ op_mmap, 0, 2 }, { op_mmap, 0, 0 }, { op_mmap, 1, 0 },
+	{ op_mmap, 1, 1 }, { op_bind, 1, 1 }, { op_exit, 0 },
+	{ op_bind, 0, 0 }, { op_bind, 0, 0 }, { op_mmap, 0, 0 },
+	{ op_bind, 1, 0 }, { op_exit, 1 },
+	{}
+};
+
+#define PLAIN		.smmus = 1, .devs = 2, .domains = 4
+#define GUESTS		.smmus = 1, .devs = 4, .domains = 2, .guests = 2
+#define PROCS		.smmus = 2, .devs = 2, .domains = 1, .procs = true
+#define RIL		ARM_SMMU_FEAT_RANGE_INV
+#define E2H		ARM_SMMU_FEAT_E2H
+
+static const struct config cases[] = {
+	{ "map", .script = map_script, PLAIN },
+	{ "map, EL2, ranges", .script = map_script, PLAIN, .features = RIL | E2H },
+	{ "map, ATS, ranges", .script = map_script, PLAIN, .ats = true,
+	  .features = RIL },
+	{ "map, 16K", .script = map_script, PLAIN, .features = RIL,
+	  .pgsizes = SZ_16K | SZ_32M },
+	{ "map, 64K", .script = map_script, PLAIN, .features = RIL,
+	  .pgsizes = SZ_64K | SZ_512M },
+	{ "attach, ATS", .script = attach_script, PLAIN, .ats = true },
+	{ "attach, EL2, two levels", .script = attach_script, PLAIN,
+	  .features = E2H, .two_level = true },
+	{ "PASID, ATS", .script = pasid_script, PLAIN, .ats = true },
+	{ "PASID, EL2, two levels", .script = pasid_script, PLAIN,
+	  .features = E2H, .two_level = true },
+	{ "dirty", .script = dirty_script, PLAIN, .features = RIL, .dirty = true },
+	{ "guests", .script = guest_script, GUESTS },
+	{ "guests, ATS, EL2, ranges", .script = guest_script, GUESTS,
+	  .ats = true, .features = RIL | E2H },
+	{ "processes", .script = proc_script, PROCS },
+	{ "processes, ATS, EL2, ranges", .script = proc_script, PROCS,
+	  .ats = true, .features = RIL | E2H },
+};
+
+static const struct config programs[] = {
+	{ "one SMMU, one thread", .steps = 1200, .mixed = true, .smmus = 1,
+	  .devs = 3, .domains = 4 },
+	{ "four SMMUs, three threads", .steps = 40, .mixed = true, .smmus = 4,
+	  .devs = 8, .domains = 4, .threads = 3, .adversary = true },
+	{ "eight SMMUs, two threads", .steps = 80, .mixed = true, .smmus = 8,
+	  .devs = 12, .domains = 3, .threads = 2 },
+	{ "guests", .steps = 550, .mixed = true, .ats = true, .smmus = 2,
+	  .devs = 8, .domains = 2, .guests = 4, .threads = 2 },
+	{ "processes", .steps = 350, .mixed = true, .procs = true, .smmus = 2,
+	  .devs = 4, .domains = 2, .threads = 2 },
+	{ "dirty tracking", .steps = 400, .mixed = true, .dirty = true,
+	  .smmus = 2, .devs = 4, .domains = 3, .threads = 2 },
+};
+
+static void describe(const struct config *config, char *desc)
+{
+	strscpy(desc, config->name, KUNIT_PARAM_DESC_SIZE);
+}
+
+KUNIT_ARRAY_PARAM(cases, cases, describe);
+KUNIT_ARRAY_PARAM(programs, programs, describe);
+
+static struct kunit_case reach_cases[] = {
+	KUNIT_CASE_PARAM(run, cases_gen_params),
+	{}
+};
+
+static struct kunit_suite reach_suite = {
+	.name = "arm-smmu-v3-reach",
+	.suite_init = arm_smmu_fake_suite_init,
+	.suite_exit = arm_smmu_fake_suite_exit,
+	.test_cases = reach_cases,
+};
+
+static struct kunit_case random_cases[] = {
+	KUNIT_CASE_PARAM_ATTR(run, programs_gen_params,
+			      { .speed = KUNIT_SPEED_SLOW }),
+	{}
+};
+
+static struct kunit_suite random_suite = {
+	.name = "arm-smmu-v3-random",
+	.suite_init = arm_smmu_fake_suite_init,
+	.suite_exit = arm_smmu_fake_suite_exit,
+	.test_cases = random_cases,
+};
+
+kunit_test_suites(&reach_suite, &random_suite);
+
+MODULE_IMPORT_NS("IOMMUFD");

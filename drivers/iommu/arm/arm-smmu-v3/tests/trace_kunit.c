@@ -19,17 +19,15 @@ struct trace_test {
 	char buf[2][2048];
 };
 
-static void trace_test_get(void *data, const struct arm_smmu_device *smmu,
-			   const struct arm_smmu_domain *domain,
-			   const struct arm_smmu_tag *tag, unsigned int users)
+static void trace_test_get(void *data, const struct arm_smmu_domain *domain,
+			   const struct arm_smmu_inv *tag, unsigned int users,
+			   bool is_new)
 {
-	seq_printf(data, "get %u/%u%s ", tag->id, users,
-		   tag->is_new ? " new" : "");
+	seq_printf(data, "get %u/%u%s ", tag->id, users, is_new ? " new" : "");
 }
 
-static void trace_test_put(void *data, const struct arm_smmu_device *smmu,
-			   const struct arm_smmu_domain *domain,
-			   const struct arm_smmu_tag *tag, unsigned int users,
+static void trace_test_put(void *data, const struct arm_smmu_domain *domain,
+			   const struct arm_smmu_inv *tag, unsigned int users,
 			   bool freed)
 {
 	seq_printf(data, "put %u/%u%s ", tag->id, users, freed ? " freed" : "");
@@ -56,6 +54,7 @@ static struct trace_test *trace_test_setup(struct kunit *test, u32 flags)
 {
 	struct trace_test *tt = kunit_kzalloc(test, sizeof(*tt), GFP_KERNEL);
 	unsigned int i;
+	int ret;
 
 	KUNIT_ASSERT_NOT_NULL(test, tt);
 	tt->trace.buf = tt->buf[0];
@@ -69,19 +68,16 @@ static struct trace_test *trace_test_setup(struct kunit *test, u32 flags)
 							  (u32[]){ i + 1 }, 1,
 							  0);
 	tt->domain = arm_smmu_fake_alloc_domain(tt->fms[0], flags);
-	KUNIT_ASSERT_EQ(test, 0, register_trace_arm_smmu_tag_get(trace_test_get,
-								 &tt->trace));
-	KUNIT_ASSERT_EQ(test, 0, register_trace_arm_smmu_tag_put(trace_test_put,
-								 &tt->trace));
-	KUNIT_ASSERT_EQ(test, 0, register_trace_arm_smmu_inv(trace_test_inv,
-							     &tt->trace));
-	KUNIT_ASSERT_EQ(test, 0, kunit_add_action_or_reset(test, trace_test_off,
-							   &tt->trace));
+	ret = register_trace_arm_smmu_tag_get(trace_test_get, &tt->trace) ?:
+	      register_trace_arm_smmu_tag_put(trace_test_put, &tt->trace) ?:
+	      register_trace_arm_smmu_inv(trace_test_inv, &tt->trace);
+	KUNIT_ASSERT_EQ(test, ret, 0);
+	ret = kunit_add_action_or_reset(test, trace_test_off, &tt->trace);
+	KUNIT_ASSERT_EQ(test, ret, 0);
 	return tt;
 }
 
-static void trace_test_expect(struct kunit *test, struct trace_test *tt,
-			      const char *want)
+static void trace_test_expect(struct kunit *test, struct trace_test *tt, const char *want)
 {
 	tt->trace.buf[tt->trace.count] = 0;
 	KUNIT_EXPECT_STREQ(test, tt->trace.buf, want);
@@ -112,8 +108,7 @@ static void trace_test_tags(struct kunit *test)
 	unsigned int i;
 
 	for (i = 0; i < 3; i++)
-		KUNIT_ASSERT_EQ(test, 0,
-				arm_smmu_fake_attach(tt->fms[i], tt->domain));
+		KUNIT_ASSERT_EQ(test, 0, arm_smmu_fake_attach(tt->fms[i], tt->domain));
 	trace_test_expect(test, tt, "get 1/1 new get 1/2 get 1/1 new ");
 	trace_test_file(test, tt, 0, "users 2\ndomain", true);
 	trace_test_file(test, tt, 0, "users 1\ndomain", false);
@@ -131,7 +126,7 @@ static void trace_test_tags(struct kunit *test)
 	tt->domain->ops->flush_iotlb_all(tt->domain);
 	trace_test_expect(test, tt, "inv 0+0 entries 4 smmus 1 phases 2 cmds 7 ");
 	trace_test_file(test, tt, 0, "smmu - type S1_ASID id 1 users 0 trash", true);
-	trace_test_file(test, tt, 1, "asid 1 lost", true);
+	trace_test_file(test, tt, 1, "asid 1 unowned", true);
 	inv->users = 1;
 
 	/* The first SMMU does not answer, so its ASID is dirty */
@@ -146,14 +141,12 @@ static void trace_test_tags(struct kunit *test)
 static void trace_test_vsmmu(struct kunit *test)
 {
 #if IS_ENABLED(CONFIG_ARM_SMMU_V3_IOMMUFD)
-	struct trace_test *tt = trace_test_setup(test,
-						 IOMMU_HWPT_ALLOC_NEST_PARENT);
-	struct arm_vsmmu *vsmmu = arm_smmu_fake_alloc_vsmmu(tt->fakes[0],
-							    tt->domain);
+	struct trace_test *tt = trace_test_setup(test, IOMMU_HWPT_ALLOC_NEST_PARENT);
+	struct arm_vsmmu *vsmmu = arm_smmu_fake_alloc_vsmmu(tt->fakes[0], tt->domain);
 
 	trace_test_expect(test, tt, "get 1/0 new ");
 	trace_test_file(test, tt, 0, "vmid 1 vsmmu", true);
-	trace_test_file(test, tt, 0, "lost", false);
+	trace_test_file(test, tt, 0, "unowned", false);
 	kunit_release_action(test, arm_smmu_fake_vsmmu_destroy, vsmmu);
 	trace_test_expect(test, tt, "put 1/0 freed ");
 	trace_test_file(test, tt, 0, "vmid 1", false);
@@ -168,6 +161,8 @@ static struct kunit_case trace_test_cases[] = {
 
 static struct kunit_suite trace_test_suite = {
 	.name = "arm-smmu-v3-trace",
+	.suite_init = arm_smmu_fake_suite_init,
+	.suite_exit = arm_smmu_fake_suite_exit,
 	.test_cases = trace_test_cases,
 };
 
