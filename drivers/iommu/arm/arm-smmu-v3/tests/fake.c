@@ -621,6 +621,8 @@ static struct arm_smmu_cmdq *fake_get_secondary(struct arm_smmu_device *smmu,
  * @fake: the fake SMMU, which has no device yet
  * @shift: log2 of the number of entries in the queue
  * @supports_cmd: whether the driver may issue a command to this queue
+ *
+ * Return: the queue. Never NULL or an error, the test is aborted instead.
  */
 struct arm_smmu_fake_queue *
 arm_smmu_fake_add_queue(struct arm_smmu_fake *fake, unsigned int shift,
@@ -935,6 +937,8 @@ static struct arm_smmu_fake_master *fake_own_master(struct arm_smmu_fake *fake,
  * The device is owned as if by a driver of user space, and attached to the
  * blocked domain. What firmware says of a device is made up. From there on the
  * code is that of the core and of the driver.
+ *
+ * Return: the device. Never NULL or an error, the test is aborted instead.
  */
 struct arm_smmu_fake_master *
 arm_smmu_fake_add_master(struct arm_smmu_fake *fake, u32 sid, unsigned int ssid_bits)

@@ -1507,7 +1507,7 @@ static void model_step(struct arm_smmu_fake *fake)
 	fill(ms, false);
 }
 
-const struct arm_smmu_fake_ops model_ops = {
+static const struct arm_smmu_fake_ops model_ops = {
 	.command = model_command,
 	.sync = model_sync,
 	.step = model_step,

@@ -180,10 +180,11 @@ static struct ranges_test_cover ranges_test_read(struct arm_smmu_fake *fake, u64
 		} else if (FIELD_GET(CMDQ_TLBI_1_TG, cmd.data[1])) {
 			u64 num = FIELD_GET(CMDQ_TLBI_0_NUM, cmd.data[0]);
 			u64 scale = FIELD_GET(CMDQ_TLBI_0_SCALE, cmd.data[0]);
+			u64 tg_enc = FIELD_GET(CMDQ_TLBI_1_TG, cmd.data[1]);
 			u8 level = 3 - (ilog2(granule) - tg) / (tg - 3);
 
 			size = (num + 1) << (scale + tg);
-			KUNIT_EXPECT_EQ(test, tg, 10 + 2 * FIELD_GET(CMDQ_TLBI_1_TG, cmd.data[1]));
+			KUNIT_EXPECT_EQ(test, tg, 10 + 2 * tg_enc);
 			/* ILLEGAL. Without DS, SCALE has 5 bits. */
 			KUNIT_EXPECT_TRUE(test, ttl || num || scale);
 			KUNIT_EXPECT_LE(test, scale, 31);

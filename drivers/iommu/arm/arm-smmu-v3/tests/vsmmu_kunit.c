@@ -300,6 +300,9 @@ static void vsmmu_test_expect_issued(struct kunit *test, u32 num)
 {
 	struct vsmmu_test *vt = test->priv;
 	struct arm_smmu_cmd cmd;
+	const u64 want = CMDQ_OP_TLBI_NH_VA |
+			 FIELD_PREP(CMDQ_TLBI_0_ASID, TEST_ASID) |
+			 FIELD_PREP(CMDQ_TLBI_0_VMID, TEST_VMID);
 	u32 i = 0, in_block = 0;
 
 	while (arm_smmu_fake_next_cmd(vt->fake, &cmd)) {
@@ -308,9 +311,7 @@ static void vsmmu_test_expect_issued(struct kunit *test, u32 num)
 			in_block = 0;
 			continue;
 		}
-		KUNIT_ASSERT_EQ(test, cmd.data[0], CMDQ_OP_TLBI_NH_VA |
-				FIELD_PREP(CMDQ_TLBI_0_ASID, TEST_ASID) |
-				FIELD_PREP(CMDQ_TLBI_0_VMID, TEST_VMID));
+		KUNIT_ASSERT_EQ(test, cmd.data[0], want);
 		KUNIT_ASSERT_EQ(test, cmd.data[1], (u64)i++ << 12);
 		in_block++;
 	}
