@@ -711,7 +711,7 @@ class Vmm(unittest.TestCase):
         for why, file, ste in (
                 ("", good, guest),
                 ("vsmmu", host, guest),
-                ("lost", good.replace("domain c0 stage", "asid 7 lost\ndomain c0 stage"), guest),
+                ("unowned", good.replace("domain c0 stage", "asid 7 unowned\ndomain c0 stage"), guest),
                 ("S2_VMID_S1_CLEAR", good + host[host.index("domain d0"):], guest),
                 ("STE", good, {"config": 7}), ("STE", good, {"config": 6})):
             with self.subTest(why=why), tempfile.TemporaryDirectory() as tmp:
