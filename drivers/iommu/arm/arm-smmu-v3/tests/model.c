@@ -1892,33 +1892,6 @@ u64 smmu_model_pa(struct smmu_model *model, u64 size)
 }
 
 /**
- * smmu_model_retire() - From now on nothing may reach these addresses
- * @model: the model
- * @pa: the first output address
- * @size: how many
- *
- * To be called when an unmap, a detach or the like has returned, after which no
- * device is to reach them. All caches are looked at now, and every translation
- * from now on. Of more than 64 calls the latest count.
- */
-void smmu_model_retire(struct smmu_model *model, u64 pa, u64 size)
-{
-	struct smmu *ms;
-	unsigned int i;
-
-	scoped_guard(raw_spinlock_irqsave, &arm_smmu_fake_lock) {
-		model->retired[model->num_retired++ % MODEL_NUM_RETIRED] =
-			(struct range){ pa, pa + size - 1 };
-		if (model->num_retired == 2 * MODEL_NUM_RETIRED)
-			model->num_retired = MODEL_NUM_RETIRED;
-		list_for_each_entry(ms, &model->smmus, list)
-			for (i = 0; i < ms->num_tlb; i++)
-				judge(ms, &ms->tlb[i]);
-	}
-	report(model);
-}
-
-/**
  * smmu_model_kinds() - Tell what is cached
  * @model: the model
  * @asid: the ASID of all entries that are to be looked at apart
@@ -2114,6 +2087,53 @@ static void get_walks(struct smmu *ms)
 	}
 }
 
+/* What leads to @e, of the walks of get_walks(). NULL if nothing does. */
+static struct walk *find_walk(struct smmu *ms, const struct entry *e)
+{
+	struct walk *w;
+
+	for (w = ms->walks; w != ms->walks + ms->num_walks; w++)
+		if (e->kind == MODEL_ATC_ENTRY ?
+			    w->sid == e->sid && w->ssid == e->ssid :
+			    same_source(w, e))
+			return w;
+	return NULL;
+}
+
+/**
+ * smmu_model_retire() - From now on nothing may reach these addresses
+ * @model: the model
+ * @pa: the first output address
+ * @size: how many
+ *
+ * To be called when an unmap, a detach or the like has returned, after which no
+ * device is to reach them. All caches are looked at now, and every translation
+ * from now on. Of more than 64 calls the latest count.
+ *
+ * A TLB entry to which no STE and CD lead is not looked at before it is used: a
+ * detach by another thread may be about to flush it.
+ */
+void smmu_model_retire(struct smmu_model *model, u64 pa, u64 size)
+{
+	struct smmu *ms;
+	struct entry *e;
+
+	scoped_guard(raw_spinlock_irqsave, &arm_smmu_fake_lock) {
+		model->retired[model->num_retired++ % MODEL_NUM_RETIRED] =
+			(struct range){ pa, pa + size - 1 };
+		if (model->num_retired == 2 * MODEL_NUM_RETIRED)
+			model->num_retired = MODEL_NUM_RETIRED;
+		list_for_each_entry(ms, &model->smmus, list) {
+			get_walks(ms);
+			for (e = ms->tlb; e != ms->tlb + ms->num_tlb; e++)
+				if (e->kind == MODEL_ATC_ENTRY ||
+				    find_walk(ms, e))
+					judge(ms, e);
+		}
+	}
+	report(model);
+}
+
 static void check_smmu(struct smmu *ms)
 {
 	struct cfg *cfg;
@@ -2127,12 +2147,8 @@ static void check_smmu(struct smmu *ms)
 	for (e = ms->tlb; e != ms->tlb + ms->num_tlb; e++) {
 		if (e->kind == MODEL_FREE)
 			continue;
-		for (w = ms->walks; w != ms->walks + ms->num_walks; w++)
-			if (e->kind == MODEL_ATC_ENTRY ?
-				    w->sid == e->sid && w->ssid == e->ssid :
-				    same_source(w, e))
-				break;
-		if (w == ms->walks + ms->num_walks) {
+		w = find_walk(ms, e);
+		if (!w) {
 			/*
 			 * An attachment with a nested STE of abort or bypass
 			 * keeps the VMID of its vSMMU in the array, and the
