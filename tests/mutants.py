@@ -20,8 +20,6 @@ KUNIT = [
      "	if (i == num_invs)\n		return false;\n\n	llq.max_n_shift", "	llq.max_n_shift"),
     ("a walk that met a full queue is not begun again", SMMU,
      "		restarts++;\n		goto again;\n", "		restarts++;\n"),
-    ("no grace period although ATS goes off", SMMU,
-     "		cond_synchronize_rcu_expedited(state->ats_fence);\n", "		;\n"),
     ("a CFGI of a process that exits times out unnoticed", SMMU,
      "		if (!complete && (late || dead) && pass->is_cfgi)\n", "		if (0)\n"),
     ("the hint of free ids is not put back", TAG,
@@ -91,7 +89,7 @@ KUNIT = [
      "	arm_smmu_install_ste_for_dev(master, ste);\n	arm_smmu_attach_commit(&state);\n"
      "	arm_smmu_clear_cd(master, IOMMU_NO_PASID);\n"),
     ("ATC_INV to a device that was detached", SMMU,
-     "		synchronize_rcu_expedited();\n", "		;\n"),
+     "		cond_synchronize_rcu_expedited(state->ats_fence);\n", "		;\n"),
     ("the command queue goes under a reader", SMMU,
      "	synchronize_rcu();\n	arm_smmu_device_stop(data);\n",
      "	arm_smmu_device_stop(data);\n"),
