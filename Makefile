@@ -7,7 +7,7 @@ help:	## this list
 	@echo
 	@echo "Variables: LINUX=DIR (v7.3 tree in place of Debian's), CACHE=DIR, TOOLBOX=host, MIRROR=URI,"
 	@echo "JOBS=N, SMMUS=N (run, shell), ONLY='NAME...' (check, mutants), MINUTES=N (stress, fuzz), SEED=N (stress), BENCH='OPTION...' (bench),"
-	@echo "SCENARIO='NAME...' (vmm)."
+	@echo "SCENARIO='NAME...' (vmm), CONFIG=FILE (deb)."
 	@echo "What they mean: --help of scripts/toolbox, scripts/check and scripts/bench.py."
 
 # What a target is given is checked before anything is built.
@@ -66,6 +66,11 @@ bench:	apply	## base and patched kernel in turn: figures, goals, build/bench.tsv
 	@$(T) scripts/kernel bench
 	@$(T) scripts/bench.py $(BENCH)
 
+deb:	## Debian packages of the patched kernel, in build/deb: CONFIG=/boot/config-...
+	@scripts/deb --dry '$(CONFIG)'
+	@$(MAKE) -s apply
+	@scripts/deb '$(CONFIG)'
+
 toolbox:	## make the Debian 13 root that everything runs in
 	@$(T)
 
@@ -98,4 +103,4 @@ kcsan:	apply	## run the driver's KUnit suites with KCSAN, slower
 clean:	## remove what was built, but not build/linux nor the cache
 	@[ ! -d build ] || find build -mindepth 1 -maxdepth 1 ! -name linux -exec rm -rf {} +
 
-.PHONY: help shell run run-base vmm check bisect mutants stress fuzz model bench toolbox apply save series rebase kernels base-kernels kasan kcsan clean
+.PHONY: help shell run run-base vmm check bisect mutants stress fuzz model bench deb toolbox apply save series rebase kernels base-kernels kasan kcsan clean

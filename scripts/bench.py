@@ -26,8 +26,9 @@ two boots in succession is from 1, at the most; goals that allow for noise allow
 1 % at least. Where the clock counts instructions three boots are enough.
 
 What is printed is also in build/bench.tsv (id, base, patched, ratio, spread) and
-drawn in build/bench.svg. The status is 1 if a figure is missing or a run failed,
-not if a goal is missed.
+drawn in build/bench.svg. Of join-time-* and inval-[1-9]* there is a picture in the
+README, figures.svg, which is drawn anew unless with --quick. The status is 1 if a
+figure is missing or a run failed, not if a goal is missed.
 """
 import argparse
 import fnmatch
@@ -41,7 +42,7 @@ import tempfile
 import time
 
 import machine
-from machine import BUILD, Error, Topology
+from machine import BUILD, REPO, Error, Topology
 
 SMMUS = (1, 2, 4, 8)
 MORE_SMMUS = (*SMMUS, 16)
@@ -234,27 +235,38 @@ def tsv(figures):
     return "\n".join(lines) + "\n"
 
 
-def plot(figures):
+JOIN = (f"K - 1 SMMUs join {MEBIBYTES} MiB", "SMMUs", "ms", 1e-3, SMMUS[1:], (("", "join-time"),))
+INVALIDATION = ("One invalidation of 4 KiB", "SMMUs", "ms", 1e-3, MORE_SMMUS, (("", "inval"),))
+# What the README shows
+PICTURE = (JOIN, INVALIDATION)
+PANELS = (
+    INVALIDATION,
+    ("munmap() of a process with SVA", "SMMUs", "ms", 1e-3, MORE_SMMUS, (("", "sva-munmap"),)),
+    JOIN,
+    (f"Pages for tables of {MEBIBYTES} MiB", "SMMUs", "pages", 1, SMMUS, (("", "map-pages"),)),
+    ("Attach (or detach) the Nth device with ATS", "devices", "instructions", 1, DEVICES,
+     (("attach, ", "attach-nth"), ("detach, ", "detach-nth"))),
+    ("The invalidation array", "devices", "bytes", 1, DEVICES, (("", "attach-bytes"),)),
+)
+
+
+def points(figures, name, counts):
+    return [(n, figures[f"{name}-{n}"]) for n in counts if f"{name}-{n}" in figures]
+
+
+def plot(figures, panels=PANELS):
     """A gnuplot script with its data."""
-    panels = (
-        ("One invalidation of 4 KiB", "SMMUs", "ms", 1e-3, MORE_SMMUS, (("", "inval"),)),
-        ("munmap() of a process with SVA", "SMMUs", "ms", 1e-3, MORE_SMMUS, (("", "sva-munmap"),)),
-        (f"K - 1 SMMUs join {MEBIBYTES} MiB", "SMMUs", "ms", 1e-3, SMMUS[1:], (("", "join-time"),)),
-        (f"Pages for tables of {MEBIBYTES} MiB", "SMMUs", "pages", 1, SMMUS, (("", "map-pages"),)),
-        ("Attach (or detach) the Nth device with ATS", "devices", "instructions", 1, DEVICES,
-         (("attach, ", "attach-nth"), ("detach, ", "detach-nth"))),
-        ("The invalidation array", "devices", "bytes", 1, DEVICES, (("", "attach-bytes"),)),
-    )
-    script = ["set terminal svg size 1000,1200 font 'sans-serif,13' background 'white'", "set key top left",
+    rows = len(panels) // 2
+    script = [f"set terminal svg size 1000,{400 * rows} font 'sans-serif,13' background 'white'", "set key top left",
               "set logscale xy", "set grid", "set style data linespoints", "set pointsize 0.6",
-              "set multiplot layout 3,2"]
+              f"set multiplot layout {rows},2"]
     for p, (title, x, unit, scale, counts, curves) in enumerate(panels):
         plots = []
         for c, (label, name) in enumerate(curves):
-            points = [(n, figures[f"{name}-{n}"]) for n in counts if f"{name}-{n}" in figures]
-            if not points:
+            found = points(figures, name, counts)
+            if not found:
                 continue
-            script += [f"$d{p}{c} << EOD", *(f"{n} {f.base * scale} {f.patched * scale}" for n, f in points), "EOD"]
+            script += [f"$d{p}{c} << EOD", *(f"{n} {f.base * scale} {f.patched * scale}" for n, f in found), "EOD"]
             for column, side in ((2, "base"), (3, "patched")):
                 plots.append(f"$d{p}{c} using 1:{column} title '{label}{side}' lc {column + 2 * c}")
         if plots:
@@ -264,10 +276,10 @@ def plot(figures):
     return "\n".join([*script, "unset multiplot"]) + "\n"
 
 
-def draw(figures, path):
+def draw(script, path):
     if not shutil.which("gnuplot"):
-        raise Error("no gnuplot here, so build/bench.svg is not drawn: use 'scripts/toolbox'")
-    drawn = subprocess.run(["gnuplot"], input=plot(figures), capture_output=True, text=True)
+        raise Error(f"no gnuplot here, so {path.name} is not drawn: use 'scripts/toolbox'")
+    drawn = subprocess.run(["gnuplot"], input=script, capture_output=True, text=True)
     if drawn.returncode or drawn.stderr:
         raise Error(f"gnuplot: {drawn.stderr.strip()[-500:]}")
     path.write_text(drawn.stdout)
@@ -276,14 +288,14 @@ def draw(figures, path):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="two boots of each kernel, fewer samples")
-    parser.add_argument("--only", metavar="GLOB", default="*", help="only these figures, and the runs for them")
+    parser.add_argument("--only", metavar="GLOB,...", default="*", help="only these figures, and the runs for them")
     parser.add_argument("--wall", action="store_true", help="time by the host's clock, with as many boots")
     parser.add_argument("--repeats", type=int, metavar="N", help="boots of each kernel (default 5)")
     args = parser.parse_args()
     repeats = args.repeats or (2 if args.quick else 5)
     if repeats < 1:
         raise Error("--repeats: at least 1")
-    names = {name: kind for name, kind in wanted().items() if fnmatch.fnmatch(name, args.only)}
+    names = {name: kind for name, kind in wanted().items() if any(fnmatch.fnmatch(name, g) for g in args.only.split(","))}
     if not names:
         raise Error(f"--only {args.only}: no figure has such a name")
     kinds = [kind for kind in KINDS if kind in names.values()]
@@ -307,8 +319,12 @@ def main():
         problems.append(f"{len(missing)} figures are missing: {', '.join(missing[:10])}{' …' * (len(missing) > 10)}")
     if figures:
         (BUILD / "bench.tsv").write_text(tsv(figures))
-        draw(figures, BUILD / "bench.svg")
+        draw(plot(figures), BUILD / "bench.svg")
         print("bench: build/bench.tsv and build/bench.svg are written")
+        if not args.quick and all(len(points(figures, name, counts)) == len(counts)
+                                  for *_, counts, curves in PICTURE for _, name in curves):
+            draw(plot(figures, PICTURE), REPO / "figures.svg")
+            print("bench: figures.svg is written, which README.md shows")
     for problem in problems:
         print(f"bench: {problem}", file=sys.stderr)
     return 1 if problems else 0

@@ -254,10 +254,11 @@ def making(target):
         os.rename(work, target)
 
 
-def user_space():
-    """The unpacked arm64 packages of machine/packages: made once, no emulation."""
-    recipe = REPO / "machine/packages"
-    names = [line for line in recipe.read_text().split("\n") if line and not line.startswith("#")]
+def user_space(*more):
+    """The unpacked arm64 packages of machine/packages, and of the lists MORE beside it:
+    made once, no emulation."""
+    names = [line for recipe in ("packages", *more) for line in (REPO / "machine" / recipe).read_text().split("\n")
+             if line and not line.startswith("#")]
     sources = Path("/etc/apt/sources.list")
     if not sources.exists() or not shutil.which("mmdebstrap"):
         raise Error("no mmdebstrap or no /etc/apt/sources.list here: use 'scripts/toolbox'")
@@ -280,7 +281,10 @@ def user_space():
                  f"--include={','.join(names)}", "", str(work), "-"],
                 input=sources.read_bytes(), capture_output=True)
             if made.returncode:
-                sys.stderr.write(made.stderr.decode(errors="replace")[-2000:])
+                said = made.stderr.decode(errors="replace")
+                if absent := re.search(r"^E: (?:Unable to locate package|Release '\S+' for|Version '\S+' for) .*", said, re.M):
+                    raise Error(f"the suites of /etc/apt/sources.list lack a package: {absent[0][3:]}")
+                sys.stderr.write(said[-2000:])
                 raise Error("mmdebstrap could not get the arm64 packages (see above): "
                             "is the mirror of /etc/apt/sources.list reachable?")
             for waste in ("usr/share/AAVMF", "usr/share/doc", "usr/share/locale", "usr/share/man",

@@ -49,7 +49,7 @@ def gdb(kernel):
     """QEMU's arguments to wait for a debugger, whose command is printed."""
     vmlinux = kernel.parents[3] / "vmlinux"
     print("shell: the machine waits for a debugger; in another terminal:\n"
-          f"  gdb-multiarch {vmlinux} -ex 'target remote :1234'", flush=True)
+          f"  {REPO}/scripts/toolbox gdb-multiarch {vmlinux} -ex 'target remote :1234'", flush=True)
     return ["-S", "-gdb", "tcp:127.0.0.1:1234"]
 
 

@@ -20,12 +20,14 @@ import argparse
 import contextlib
 import itertools
 import json
+import re
 import secrets
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+from xml.etree import ElementTree
 
 import machine
 import results
@@ -38,6 +40,7 @@ PLUGGED = 8 << 20
 DIMM = 64 << 20
 STOPPED, PASSED = "dead0002", ("dead0004", "0")     # what testdev says
 TEST_DATA = 0x12345678
+EXAMPLE = "Documentation/userspace-api/iommufd_arm_smmuv3.xml"
 # The words of an STE's config
 ABORT, BYPASS, STAGE1, STAGE2, NESTED = 0, 4, 5, 6, 7
 # Plugged memory is there for DMA only. Without ASPM this kernel does not ask the
@@ -166,11 +169,14 @@ class VM:
         self.middle, self.name = middle, f"vm{number}"
         self.where, self.asked, self.dimm, middle.vm = middle.out / self.name, 0, None, self
         middle.say(f"starting {self.name}")
-        middle.sh(f'start_vmm /out/{self.name} "$@"')
-        self.answer("query-status")
-        self.at_reset = middle.picture()
-        self.answer("cont")
+        self.start()
         self.come_up()
+
+    def start(self):
+        self.middle.sh(f'start_vmm /out/{self.name} "$@"')
+        self.answer("query-status")
+        self.at_reset = self.middle.picture()
+        self.answer("cont")
 
     def lines(self, name):
         return vsmmu.lines_of(self.where / name)
@@ -283,7 +289,116 @@ class VM:
         self.middle.sh("wait $vmm", good=not signal)
 
 
+# --- A VM of libvirt ------------------------------------------------------
+
+class Domain(VM):
+    """A VM that libvirt runs, from the XML that the kernel's documentation has as its
+    example, with a vSMMU for each of the first SMMUs."""
+
+    def __init__(self, middle, smmus):
+        self.bdfs = [middle.sh(f"devices {smmu} 0x0108").split()[0] for smmu in range(smmus)]
+        super().__init__(middle, f"-libvirt-{smmus}")
+
+    def start(self):
+        self.where.mkdir()
+        (self.where / "domain.xml").write_text(domain_xml((BUILD / "linux" / EXAMPLE).read_text(), self.name, self.bdfs))
+        self.middle.sh(f"start_domain /out/{self.name}")
+
+    def hostdev(self, number):
+        """The file with one of the assigned devices, as the path that virsh gets."""
+        devices = ElementTree.parse(self.where / "domain.xml").findall("devices/hostdev")
+        (self.where / "hostdev.xml").write_bytes(ElementTree.tostring(devices[number]))
+        return f"/out/{self.name}/hostdev.xml"
+
+    def has(self, bdf):
+        """Does libvirt say that the running domain has a function of the host?"""
+        found = ElementTree.fromstring(self.middle.sh("virsh dumpxml vsmmus"))
+        return any(source(hostdev) == bdf for hostdev in found.findall("devices/hostdev"))
+
+    def end(self, signal=None):
+        self.middle.vm = None
+        self.middle.sh("virsh destroy vsmmus; virsh undefine vsmmus")
+
+
+def source(hostdev):
+    """The BDF of the host's function."""
+    a = {name: int(value, 0) for name, value in hostdev.find("source/address").attrib.items()}
+    return f"{a['domain']:04x}:{a['bus']:02x}:{a['slot']:02x}.{a['function']:x}"
+
+
+def domain_xml(example, name, bdfs):
+    """The EXAMPLE with the functions BDFS, each behind a vSMMU, that boots the kernel
+    and initrd of the share and has the channels of a guest of ours."""
+    domain = ElementTree.fromstring(example)
+    devices = domain.find("devices")
+    behind = len(devices) // 2                      # elements of each vSMMU
+    pattern = [ElementTree.tostring(device) for device in devices[:behind]]
+    for n in range(2, len(bdfs)):
+        for text in pattern:
+            device = ElementTree.fromstring(text)
+            for element in device.iter():
+                # Two buses more, and a root bus with a number of its own
+                if "busNr" in element.attrib:
+                    element.set("busNr", str(int(element.get("busNr")) * (n + 1)))
+                for key in {"index", "pciBus", "bus"} & set(element.keys()):
+                    element.set(key, str(int(element.get(key), 0) + 2 * n))
+            devices.append(device)
+    for hostdev, bdf in zip(devices.findall("hostdev"), bdfs):
+        address = hostdev.find("source/address")
+        for key, value in zip(("domain", "bus", "slot", "function"), re.split("[:.]", bdf)):
+            address.set(key, f"0x{value}")
+    domain.find("memory").text = str(MEMORY)
+    firmware = domain.find("os")
+    firmware.attrib.clear()
+    for key, value in {"loader": "/run/code.fd", "nvram": "/run/vars.fd", "kernel": "/share/Image",
+                       "initrd": "/share/initrd", "cmdline": APPEND}.items():
+        ElementTree.SubElement(firmware, key).text = value
+    firmware.find("loader").attrib.update(readonly="yes", type="pflash")
+    devices.extend(ElementTree.fromstring(f"""<devices>
+        <serial type='file'><source path='/out/{name}/console.log'/></serial>
+        <console type='pipe'><source path='/run/job'/><target type='virtio'/></console>
+    </devices>"""))
+    return ElementTree.tostring(domain, encoding="unicode")
+
+
 # --- The scenarios --------------------------------------------------------
+
+def libvirt(m, expect):
+    """libvirt runs VMs with two and four vSMMUs; virsh unplugs, plugs and destroys under DMA"""
+    m.sh(f"back_to_nvme {secrets.token_hex(8)}")
+    m.say(m.sh((REPO / "machine/libvirt.sh").read_text()))
+    for smmus in (2, m.smmus):
+        vm = Domain(m, smmus)
+        last = smmus - 1
+        check_domain(m, vm, expect, f"{smmus} vSMMUs")
+        vm.sh("start_dma 0")
+        file = vm.hostdev(last)
+        m.sh(f"virsh detach-device vsmmus {file} --live")
+        m.wait("the device is unplugged", lambda: not vm.has(vm.bdfs[last]), PATIENCE)
+        left = m.stes()[vm.bdfs[last]]
+        expect(f"{smmus} vSMMUs, one device detached: its STE has no stage 2", left["config"] not in (STAGE2, NESTED), str(left))
+        m.sh(f"virsh attach-device vsmmus {file} --live")
+        expect(f"{smmus} vSMMUs: libvirt has the device again", vm.has(vm.bdfs[last]))
+        m.wait("the guest has the disk again", lambda: len(vm.sh("disks")) == smmus, PATIENCE)
+        done, wrong = vm.dma()
+        expect(f"{smmus} vSMMUs: DMA of the others went on", done and not wrong, f"{done} DMAs, {wrong} wrong")
+        check_domain(m, vm, expect, f"{smmus} vSMMUs, after detach and attach")
+        vm.sh("start_dma")
+        vm.end()
+        clean(m, expect, f"{smmus} vSMMUs, after virsh destroy")
+
+
+def check_domain(m, vm, expect, when):
+    """All controllers of the domain do DMA through one stage-2 table."""
+    disks = len(vm.sh("disks"))
+    vm.sh("start_dma && sleep 2")
+    done, wrong = vm.dma()
+    expect(f"{when}: DMA of all controllers", disks == len(vm.bdfs) and done and not wrong,
+           f"{disks} controllers, {done} DMAs, {wrong} wrong")
+    stes = [m.stes()[bdf] for bdf in vm.bdfs]
+    expect(f"{when}: stage 1 and one stage-2 table for all", all(s["config"] == NESTED for s in stes) and
+           len({s["s2ttb"] for s in stes}) == 1, str(stes))
+
 
 def reboot(m, expect):
     """the guest is reset in the middle of its DMA and comes back"""
@@ -520,8 +635,8 @@ def aftermath(m, expect):
 
 
 MACHINES = {"two": Topology(smmus=2, testdev=1, virt=True, mem=3072), "four": Topology(smmus=4, virt=True, mem=3072),
-            "rmr": Topology(smmus=2, testdev=2)}
-WHERE = {"two": (gbpa, memory, hotplug, reboot), "four": (kill,), "rmr": (rmr,)}
+            "rmr": Topology(smmus=2, testdev=2), "libvirt": Topology(smmus=4, virt=True, mem=3072)}
+WHERE = {"two": (gbpa, memory, hotplug, reboot), "four": (kill,), "rmr": (rmr,), "libvirt": (libvirt,)}
 SCENARIOS = {s.__name__: s for scenarios in WHERE.values() for s in scenarios}
 
 
@@ -576,7 +691,8 @@ def run(name, kernel, names=(), *, timeout=1500, verbose=False, directory=None):
             middle = f"VMM_MEM={MEMORY}M VMM_APPEND='{APPEND}'\n" + vsmmu.middle("vmm-middle.sh")
             inner = f"NONCE={nonce}\n" + (REPO / "machine/vmm-guest.sh").read_text()
             tables = machine.acpi_tables({"ssdt": register_table(topology.smmus)})
-            with vsmmu.shares(machine.kernel_image(BUILD / "bench"), inner, ["demo-dma", "testdev"], tables) as shares:
+            with vsmmu.shares(machine.kernel_image(BUILD / "bench"), inner, ["demo-dma", "testdev"], tables,
+                              ["packages-libvirt"] * (libvirt in scenarios)) as shares:
                 got = machine.run(topology, kernel, middle, shares=shares, **more)
     got.add(result)
     if not result.tests:

@@ -115,11 +115,12 @@ def middle(name):
 
 
 @contextlib.contextmanager
-def shares(kernel, inner, programs, tables=b""):
-    """The 9p shares of a middle whose guest boots KERNEL with ACPI TABLES (an
-    archive of their own) and runs the job INNER, which needs PROGRAMS."""
+def shares(kernel, inner, programs, tables=b"", packages=()):
+    """The 9p shares of a middle, with PACKAGES (lists in machine/) beside the VMM, whose
+    guest boots KERNEL with ACPI TABLES (an archive of their own) and runs the job INNER,
+    which needs PROGRAMS."""
     with tempfile.TemporaryDirectory() as share:
         shutil.copy(kernel, f"{share}/Image")
         made = {f"bin/{name}": machine.script(machine.program(name, share)) for name in programs}
         Path(share, "initrd").write_bytes(tables + machine.cpio(machine.base_files(inner) | made))
-        yield [("debian", machine.user_space(), ",readonly=on"), ("share", share, ",readonly=on")]
+        yield [("debian", machine.user_space(*packages), ",readonly=on"), ("share", share, ",readonly=on")]

@@ -139,6 +139,7 @@ class Shown(unittest.TestCase):
         figures = bench.collect({"x": ([flat(2)], [flat(1)])})
         script = bench.plot(figures)
         self.assertEqual(script.count("\nplot "), 6)
+        self.assertEqual(bench.plot(figures, bench.PICTURE).count("\nplot "), 2)
         self.assertIn("\n16 0.002 0.001\n", script)
         self.assertNotIn("\nplot ", bench.plot({}))
 
@@ -197,6 +198,12 @@ class Main(unittest.TestCase):
 
         status, _, _, written = self.main(boot, "--only", "inval-[0-9]*", "--quick")
         self.assertEqual((status, booted, len(written.splitlines())), (0, {"time"}, 6))
+        booted.clear()
+        status, out, _, written = self.main(boot, "--only", "join-time-*,inval-[1-9]*")
+        self.assertEqual((status, booted, len(written.splitlines())), (0, {"machine", "time"}, 10))
+        self.assertIn("figures.svg is written", out)
+        self.assertNotIn("figures.svg is", self.main(boot, "--only", "inval-[1-9]*")[1])
+        self.assertNotIn("figures.svg is", self.main(boot, "--quick")[1])
         self.assertEqual(self.main(boot, "--only", "nothing")[0], 2)
 
     def test_missing(self):

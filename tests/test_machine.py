@@ -751,6 +751,22 @@ class Vmm(unittest.TestCase):
             with self.assertRaisesRegex(vmm.Broken, "sleep: nothing after 0 s"):
                 middle.wait("sleep", lambda: False, 0)
 
+    def test_domain(self):
+        """Each device of a domain is below a bus of its own that has a vSMMU."""
+        example = (Path(machine.BUILD) / "linux" / vmm.EXAMPLE).read_text()
+        for number in (2, 4):
+            bdfs = [f"000{n}:{n}1:1f.7" for n in range(number)]
+            found = vmm.ElementTree.fromstring(vmm.domain_xml(example, "vm1", bdfs)).find("devices")
+            self.assertEqual([vmm.source(h) for h in found.findall("hostdev")], bdfs)
+            controllers = {c.get("index"): c for c in found.findall("controller")}
+            roots = []
+            for hostdev in found.findall("hostdev"):
+                port = controllers[str(int(hostdev.find("address").get("bus"), 0))]
+                roots.append(str(int(port.find("address").get("bus"), 0)))
+            self.assertEqual(roots, [i.find("driver").get("pciBus") for i in found.findall("iommu")])
+            self.assertEqual((len(set(roots)), len(controllers)), (number, 2 * number))
+            self.assertEqual(len({controllers[root].find("target").get("busNr") for root in roots}), number)
+
     def test_a_scenario_that_breaks(self):
         """It takes neither the results so far nor the other scenarios with it."""
         def good(m, expect):
