@@ -302,7 +302,7 @@ class Domain(VM):
     def start(self):
         self.where.mkdir()
         (self.where / "domain.xml").write_text(domain_xml((BUILD / "linux" / EXAMPLE).read_text(), self.name, self.bdfs))
-        self.middle.sh(f"start_domain /out/{self.name}")
+        self.middle.sh(f"start_domain /out/{self.name}", timeout=4 * PATIENCE)
 
     def hostdev(self, number):
         """The file with one of the assigned devices, as the path that virsh gets."""
@@ -366,7 +366,7 @@ def domain_xml(example, name, bdfs):
 def libvirt(m, expect):
     """libvirt runs VMs with two and four vSMMUs; virsh unplugs, plugs and destroys under DMA"""
     m.sh(f"back_to_nvme {secrets.token_hex(8)}")
-    m.say(m.sh((REPO / "machine/libvirt.sh").read_text()))
+    m.sh((REPO / "machine/libvirt.sh").read_text(), timeout=4 * PATIENCE)
     for smmus in (2, m.smmus):
         vm = Domain(m, smmus)
         last = smmus - 1
