@@ -45,8 +45,9 @@ def job(command):
     return PROMPT.format(term=os.environ.get("TERM", "vt100"), rows=size.lines, columns=size.columns), True
 
 
-def gdb(kernel):
+def gdb(topology, kernel):
     """QEMU's arguments to wait for a debugger, whose command is printed."""
+    machine.iort(topology, kernel)      # a debugger does not wait for the first reading of it
     vmlinux = kernel.parents[3] / "vmlinux"
     print("shell: the machine waits for a debugger; in another terminal:\n"
           f"  {REPO}/scripts/toolbox gdb-multiarch {vmlinux} -ex 'target remote :1234'", flush=True)
@@ -123,7 +124,7 @@ def main():
         return 0
     text, dialogue = job(args.run)
     kernel = machine.kernel_image(BUILD / args.kernel)
-    extra, append = (gdb(kernel), "nokaslr") if args.gdb else ([], "")
+    extra, append = (gdb(topology, kernel), "nokaslr") if args.gdb else ([], "")
     if dialogue:
         return console(topology, kernel, text, extra, append)
     return command(topology, kernel, text, extra, append, args.timeout)
