@@ -13,7 +13,7 @@ ln -s ../run /root/var/run
 rm /root/usr/bin/qemu-system-arm*
 # The firmware as flash memory of the size that the machine has
 cp /root/usr/share/qemu-efi-aarch64/QEMU_EFI.fd /run/code.fd
-truncate -s 64M /run/code.fd /run/vars.fd
+truncate -s 64M /run/code.fd
 # libvirt asks whether this file exists, also where vfio has no groups and it is of no use
 [ -e /dev/vfio/vfio ] || { mkdir -p /dev/vfio && mknod /dev/vfio/vfio c 10 196; }
 cat >$conf/libvirtd.conf <<-END
@@ -36,6 +36,7 @@ virsh() { chroot /root virsh -q -c qemu:///system "$@"; }
 
 # start_domain DIR: the domain of DIR/domain.xml, from its definition on
 start_domain() {
+	truncate -s 64M /run/vars.fd
 	cat /run/job.out >$1/job.log &
 	virsh define $1/domain.xml && virsh start vsmmus
 }

@@ -317,7 +317,7 @@ class Domain(VM):
 
     def end(self, signal=None):
         self.middle.vm = None
-        self.middle.sh("virsh destroy vsmmus; virsh undefine vsmmus")
+        self.middle.sh("virsh destroy vsmmus; virsh undefine --nvram vsmmus")
 
 
 def source(hostdev):
