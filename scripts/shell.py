@@ -12,6 +12,7 @@ Ctrl-C goes to the machine. 'exit' powers it off; Ctrl-A X ends QEMU at once.
 Without a terminal, standard input is the script to run.
 """
 import argparse
+import contextlib
 import os
 import re
 import shutil
@@ -74,28 +75,29 @@ def files():
 
 
 def command(topology, kernel, text, extra, append, timeout):
-    """Run one command, print what it says, return its status."""
-    shown = 0
+    """Run one command, print what it says, return its status. What the harness says
+    goes to standard error."""
+    shown, out = 0, sys.stdout
 
     def show(guest):
         nonlocal shown
         said = guest.lines("job.log")[:-1]
         for line in said[shown:]:
             if not line.startswith("##"):
-                print(line, flush=True)
+                print(line, file=out, flush=True)
         shown = len(said)
 
-    with tempfile.TemporaryDirectory(dir=BUILD) as work:
+    with tempfile.TemporaryDirectory(dir=BUILD) as work, contextlib.redirect_stdout(sys.stderr):
         got = machine.run(topology, kernel, f"(\n{text}\n)\nstatus=$?\necho\nexit $status\n", name="shell", files=files(), tests=False,
                           shares=[("repo", REPO, ",readonly=on")], extra=extra, append=append, watch=show,
                           timeout=timeout, directory=Path(work) / "run")
         ends = [line for line in got.said if line.startswith("##end ")]
         for line in got.said[shown:]:
             if line.strip() and not line.startswith("##"):
-                print(line)
-        out = Path(work) / "run/out"
-        if any(out.iterdir()):
-            shutil.copytree(out, BUILD / "shell/out", dirs_exist_ok=True)
+                print(line, file=out)
+        files_out = Path(work) / "run/out"
+        if any(files_out.iterdir()):
+            shutil.copytree(files_out, BUILD / "shell/out", dirs_exist_ok=True)
     for problem in got.problems:
         if not re.match("the job ended with status", problem):
             print(f"shell: {problem}", file=sys.stderr)
