@@ -2,17 +2,19 @@
 # SPDX-License-Identifier: GPL-2.0
 """Figures: the base and the patched kernel in turn, on this machine, in one call.
 
-There are four kinds of runs, each a boot of its own:
+There are five kinds of runs, each a boot of its own:
 
   machine   an emulated machine with 8 SMMUs; a program joins, maps and unmaps
             through iommufd (machine/bench-iommufd.c). Base: build/base-bench, the
             untouched kernel.
   time      KUnit on fake SMMUs that take 1 ms for a CMD_SYNC
+  threads   the same, of up to 8 threads: on 9 CPUs, of which the SMMUs have one
   count     KUnit on fake SMMUs that take no time: instructions on one CPU
   parallel  KUnit on fake SMMUs that take no time, on two CPUs at once
-            (these three: the suite arm-smmu-v3-bench of the kernel). Base:
+            (these four: the suite arm-smmu-v3-bench of the kernel). Base:
             build/fake-bench, which is the base with the fixes that come first in
-            the series and with the fake SMMU, since the base has none.
+            the series and with the fake SMMU, since the base has none. The suite
+            is the one of the series in both.
 
 But for parallel, the clock of the machine counts the instructions of its CPUs,
 which take turns: each is 1 ns, whatever else the host does. So all times are
@@ -46,6 +48,7 @@ from machine import BUILD, REPO, Error, Topology
 
 SMMUS = (1, 2, 4, 8)
 MORE_SMMUS = (*SMMUS, 16)
+THREADS = (1, 2, 4, 8)
 DEVICES = (1, 4, 16, 64, 256, 1024, 4096)
 MEBIBYTES = 256
 TIMEOUT = 600
@@ -57,8 +60,11 @@ KINDS = {
     "machine": (("base-bench", "bench"), 1, True),
     "time": (("fake-bench", "bench"), 2, True),
     "count": (("fake-bench", "bench"), 1, True),
+    "threads": (("fake-bench", "bench"), 9, True),
     "parallel": (("fake-bench", "bench"), 2, False),
 }
+# What the driver says of the SMMU that is dead on purpose
+DEAD = r"fake-?smmu\.\d+\.auto: (CMD_SYNC timeout|CMDQ timeout)"
 FIGURE = re.compile(r"(?:##|# \w+: )figure (\S+) (\S+) ([\d.]+) ([\d.]+) ([\d.]+) (\d+)$")
 
 
@@ -68,14 +74,18 @@ def wanted():
     for name in ("join-time", "join-little-time", "map-time", "map-pages", "unmap-time", "unmap-2m-time",
                  "unmap-4k-time"):
         ids |= {f"{name}-{k}": "machine" for k in SMMUS}
-    for name in ("inval", "inval-cmds", "inval-syncs", "sva-notifier", "sva-munmap", "sva-cmds", "sva-syncs"):
+    for name in ("inval", "inval-cmds", "inval-syncs", "sva-notifier", "sva-munmap", "sva-cmds", "sva-syncs",
+                 "sva-exit", "sva-exit-stop"):
         ids |= {f"{name}-{k}": "time" for k in MORE_SMMUS}
-    ids |= {name: "time" for name in ("detach-time-1", "detach-ats-time-1")}
+    ids |= {name: "time" for name in ("detach-time-1", "detach-ats-time-1", "detach-ats-stays-time-1")}
+    for name in ("attach-parallel", "inval-parallel", "inval-parallel-syncs"):
+        ids |= {f"{name}-{n}": "threads" for n in THREADS}
+    ids |= {name: "threads" for name in ("attach-beside-none", "attach-beside-dead")}
     for name in ("s1", "s1-ats", "s2-only", "s2", "s2-ats", "nested", "nested-ats"):
         for size in ("4k", "2m", "all"):
             ids |= {f"inval-insn-1-{name}-{size}": "count", f"inval-insn-1-{name}-{size}-poll": "count",
                     f"inval-cmds-1-{name}-{size}": "count", f"inval-syncs-1-{name}-{size}": "count"}
-    ids["attach-1"] = "count"
+    ids |= {name: "count" for name in ("attach-1", "detach-ats-stays-1")}
     for name in ("attach-nth", "detach-nth", "attach-bytes"):
         ids |= {f"{name}-{n}": "count" for n in DEVICES}
     ids |= {f"{name}-{cpus}": "parallel" for name in ("parallel", "parallel-ats") for cpus in (1, 2)}
@@ -142,10 +152,20 @@ def goals(figures):
     ratio_at_most("inval-insn-1-*", 1.0, but=("*-poll",))
     ratio_at_most("inval-cmds-1-*", 1.0)
     ratio_at_most("inval-syncs-1-*", 1.0)
-    ratio_at_most("attach-1", 1.05)
-    for name in fnmatch.filter(figures, "unmap-*"):
+    ratio_at_most("attach-1", 1.0)
+    ratio_at_most("attach-parallel-8", 0.15)
+    ratio_at_most("detach-ats-stays-*", 1.05)
+    ratio_at_most("detach-ats-time-1", 1.5)
+    ratio_at_most("sva-exit*-8", 0.15)
+    for name in fnmatch.filter(figures, "unmap-*") + fnmatch.filter(figures, "inval-parallel-syncs-*"):
         f = figures[name]
         found[name] = ("ratio ≤ 1 + noise", f.ratio <= 1 + max(f.noise, LEAST_NOISE))
+    for name in fnmatch.filter(figures, "inval-parallel-[0-9]*"):
+        f = figures[name]
+        found[name] = ("ratio ≥ 1 - noise", f.ratio >= 1 - max(f.noise, LEAST_NOISE))
+    if {"attach-beside-none", "attach-beside-dead"} <= figures.keys():
+        found["attach-beside-dead"] = ("patched ≤ 1.05 of none", figures["attach-beside-dead"].patched <=
+                                       1.05 * figures["attach-beside-none"].patched)
 
     def near(name, other, what):
         if name in figures and other in figures:
@@ -179,7 +199,8 @@ def boot(kind, flavour, programs, samples, wall=False):
                           name=name, files=programs, timeout=TIMEOUT, tests=False)
         return parse(run.said), run
     run = machine.run(Topology(smmus=1, cpus=cpus, icount=icount), kernel, ":", name=name,
-                      kunit=f"arm-smmu-v3-bench.bench_{kind}_*", timeout=TIMEOUT, tests=False)
+                      kunit=f"arm-smmu-v3-bench.bench_{kind}_*", timeout=TIMEOUT, tests=False,
+                      allow=[DEAD] * (kind == "threads"))
     run.problems += [f"skipped: {test}" for status, test in run.tests if status == "skipped"]
     return parse(run.console), run
 

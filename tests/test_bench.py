@@ -91,7 +91,9 @@ class Goals(unittest.TestCase):
             {name.replace("_", "-"): f for name, f in figures.items()}).items()}
 
     def test_ratios(self):
-        for name, limit in {"join-time-8": 0.005, "map-pages-8": 0.13, "inval-8": 0.15, "attach-1": 1.05,
+        for name, limit in {"join-time-8": 0.005, "map-pages-8": 0.13, "inval-8": 0.15, "attach-1": 1.0,
+                            "attach-parallel-8": 0.15, "sva-exit-8": 0.15, "sva-exit-stop-8": 0.15,
+                            "detach-ats-time-1": 1.5, "detach-ats-stays-1": 1.05, "detach-ats-stays-time-1": 1.05,
                             "inval-insn-1-s1-4k": 1.0, "inval-insn-1-nested-ats-all": 1.0}.items():
             with self.subTest(name=name):
                 self.assertEqual(bench.goals({name: figure(10000, 10000 * limit)})[name][1], True)
@@ -113,6 +115,17 @@ class Goals(unittest.TestCase):
         self.assertFalse(self.judge(map_time_1=one, map_time_8=more)["map-time-8"])
         self.assertFalse(self.judge(join_little_time_8=figure(9999, 10), join_time_8=figure(9999, 20))["join-time-8"])
         self.assertFalse(self.judge(join_little_time_8=figure(90, 60), join_time_8=figure(90, 60))["join-time-8"])
+
+    def test_threads(self):
+        self.assertTrue(self.judge(inval_parallel_8=figure(1000, 991))["inval-parallel-8"])
+        self.assertFalse(self.judge(inval_parallel_8=figure(1000, 989))["inval-parallel-8"])
+        self.assertFalse(self.judge(inval_parallel_syncs_8=figure(100, 102))["inval-parallel-syncs-8"])
+
+    def test_beside_dead(self):
+        # Of the base nothing is asked: it may wait for as long as the other SMMU is dead.
+        for patched, met in (1050, True), (1051, False):
+            self.assertEqual(self.judge(attach_beside_none=figure(900, 1000),
+                                        attach_beside_dead=figure(9999999, patched))["attach-beside-dead"], met)
 
     def test_growth(self):
         self.assertTrue(self.judge(attach_nth_1=figure(10, 20), attach_nth_4096=figure(100, 110))["attach-nth-4096"])
@@ -183,10 +196,10 @@ class Main(unittest.TestCase):
         self.assertEqual((status, err), (0, ""))
         self.assertEqual(booted[:4], [("machine", "base-bench"), ("machine", "bench"),
                                       ("time", "fake-bench"), ("time", "bench")])
-        self.assertEqual([booted.count((kind, "bench")) for kind in bench.KINDS], [3, 3, 3, 4])
+        self.assertEqual([booted.count((kind, "bench")) for kind in bench.KINDS], [3, 3, 3, 3, 4])
         booted.clear()
         self.main(boot, "--repeats", "4", "--wall")
-        self.assertEqual([booted.count((kind, "bench")) for kind in bench.KINDS], [4, 4, 4, 4])
+        self.assertEqual([booted.count((kind, "bench")) for kind in bench.KINDS], [4, 4, 4, 4, 4])
         self.assertEqual(len(written.splitlines()), 1 + len(bench.wanted()))
 
     def test_only(self):
