@@ -23,6 +23,10 @@
  *     again between one wfe and the next.
  *  4. A post without CMD_SYNC takes no lock and obeys rule 1.
  *  5. So does a second post to a queue in which one is pending.
+ *  6. A walk is in an RCU read section. If it has to block for space it may leave
+ *     that at any time, as when the SMMU consumes nothing for a second. It waits
+ *     outside until there is space, and begins again. One that has done so
+ *     RESTARTS times blocks where it is, as on v7.3.
  *
  * What is shown: nobody is stuck. An invalid end state is a CPU that is blocked
  * for good once all others have stopped; since they may stop after each wait,
@@ -40,6 +44,7 @@
  *  NAIVE_WFE	against rule 3: wfe before the first look; safe with one CMD_SYNC
  *		at a time, for then no wfe comes between its post and its wait
  *  NAIVE_SKIP	against rule 3: after a wfe looks at one queue, in turn
+ *  NAIVE_RESTART	against rules 1 and 6: leaves with something pending, and forgets it
  *  NAIVE_LOCK	lets go of the lock when the post is made: the queue wraps, and
  *		CONS seems to be before the CMD_SYNC again
  *  BREAK_*	one line of the queue's own algorithm, for each assertion and each
@@ -65,10 +70,13 @@
  * CMD_SYNC first sets late, and from then on CMD_SYNCs ask for no MSI and waits
  * look at CONS. More assertions: no MSI writes to a command. DEAD adds an SMMU
  * that stops for ever: a CPU that waits for space must report that, which ends
- * it. The base breaks these in three ways, which must be found:
+ * it. RCU makes each row of posts a walk, and adds a task that waits for a grace
+ * period: no walk of before may keep it waiting for a dead SMMU, but for one that has
+ * begun again RESTARTS times. The base breaks these in four ways, which must be found:
  *  BASE_CONS	after a timeout all before the CMD_SYNC is published as consumed
  *  BASE_SLOT	an MSI clears the slot of its CMD_SYNC, also when that slot has
  *		another command meanwhile; there is no late
+ *  BASE_RCU	a walk waits for space inside its RCU read section
  *  BASE_FULL	the wait for space, and with it the report, ends when the queue is
  *		not full, but the post needs more slots
  * NAIVE_LATE has the word outside of the queue, but no late: an MSI completes
@@ -94,6 +102,10 @@
 #endif
 #ifndef PENDING
 #define PENDING	2		/* CMD_SYNCs of a CPU at a time, 1 or 2 */
+#endif
+
+#ifndef RESTARTS
+#define RESTARTS	1		/* CMDQ_PASS_RESTARTS */
 #endif
 
 /* With PENDING=1 a CPU waits as soon as it has posted a CMD_SYNC, as in the base. */
@@ -179,6 +191,19 @@
 #define DONE(k)		CONSUMED_AT(k)
 #endif
 
+#ifdef RCU
+#ifdef BASE_RCU
+#define MAY_LEAVE	false
+#else
+#define MAY_LEAVE	(rcu[me] && restarts[me] < RESTARTS)
+#endif
+#ifdef NAIVE_RESTART
+#define MAY_LEAVE_NOW	MAY_LEAVE
+#else
+#define MAY_LEAVE_NOW	(MAY_LEAVE && MAY_BLOCK)
+#endif
+#endif
+
 typedef queue {
 	byte prod, cons;	/* with owned: q.llq.val */
 	bit owned;		/* CMDQ_PROD_OWNED_FLAG */
@@ -195,6 +220,10 @@ typedef queue {
 #endif
 };
 queue Q[QUEUES];
+#ifdef RCU
+bit rcu[CPUS];			/* in an RCU read section */
+byte restarts[CPUS];		/* of the walk */
+#endif
 
 bit event[CPUS];
 byte pending[CPUS];
@@ -300,7 +329,12 @@ active [CPUS] proctype cpu()
 next:	atomic {
 		q = 0; n = 0; start = 0; end = 0; sync = 0; owner = 0;
 		if
+#ifdef RCU
+		:: !pending[me] && rcu[me] -> rcu[me] = 0; restarts[me] = 0; goto next
+		:: !pending[me] && !rcu[me] -> goto out
+#else
 		:: !pending[me] -> goto out
+#endif
 		:: pending[me] -> goto wait
 		:: pending[me] < PENDING && MORE -> sync = 1
 #ifndef SYNCS
@@ -309,6 +343,9 @@ next:	atomic {
 		fi;
 #ifdef POSTS
 		posts++;
+#endif
+#ifdef RCU
+		rcu[me] = 1;
 #endif
 		do
 		:: q < QUEUES - 1 -> q++
@@ -347,7 +384,23 @@ alloc:		if
 		:: !SPACE && MAY_BLOCK && FREE && STALE ->
 			Q[q].excl = 1;
 			goto refresh
+#ifdef RCU
+		:: !SPACE && MAY_LEAVE_NOW ->
+			printf("cpu %d: begins again\n", me);
+			rcu[me] = 0;
+			restarts[me]++;
+#ifdef NAIVE_RESTART
+			pending[me] = 0;
+			pq[0] = 0;
+			pq[PENDING - 1] = 0;
+#endif
+			goto outside
 #ifdef DEAD
+		:: timeout && !SPACE && MAY_BLOCK && !MAY_LEAVE ->
+			printf("cpu %d: waits for ever in an RCU read section\n", me);
+			goto end_inside
+#endif
+#elif defined(DEAD)
 #ifdef BASE_FULL
 		:: timeout && !SPACE && MAY_BLOCK && FULL ->
 #else
@@ -560,6 +613,27 @@ drop:
 	   }
 	od;
 
+#ifdef RCU
+	/* Outside of the section, with nothing pending, until there is space */
+outside:
+	atomic {
+		if
+		:: SPACE -> goto next
+		:: !SPACE && FREE && STALE -> Q[q].excl = 1
+#ifdef DEAD
+		:: timeout && !SPACE ->
+			printf("cpu %d: waits for ever for queue %d\n", me, q);
+			goto out
+#endif
+		fi
+	}
+	Q[q].cons = Q[q].hwcons;
+	Q[q].excl = 0;
+	goto outside;
+#ifdef DEAD
+end_inside: false;
+#endif
+#endif
 #ifdef BASE_SPACE
 spin:	if
 	:: !FULL -> goto alloc
@@ -574,3 +648,24 @@ doze:	atomic { event[me] -> event[me] = 0; goto alloc }
 #endif
 out:	skip
 }
+
+#ifdef RCU
+/* synchronize_rcu(): each CPU is seen outside once */
+active proctype gp()
+{
+	byte i;
+
+	do
+	:: atomic { i < CPUS && !rcu[i] -> i++ }
+#ifdef DEAD
+	/* It is held up for good, which only a walk may do that has begun again often */
+	:: atomic {
+		timeout && i < CPUS && rcu[i] ->
+		assert(!rcu[i] || restarts[i] == RESTARTS);
+		break
+	   }
+#endif
+	:: i == CPUS -> break
+	od
+}
+#endif

@@ -46,6 +46,9 @@ CASES = [
     Case("late MSIs: 2 CPUs, 1 queue of 2, 3 posts with CMD_SYNC each", f"MSI GIVE_UP POSTS=3 SYNCS {ONE_QUEUE}"),
     Case("late MSIs: 2 CPUs, 2 queues of 1, 2 posts each", "MSI GIVE_UP POSTS=2"),
     Case("dead: 2 CPUs, 1 queue of 2", f"DEAD GIVE_UP {ONE_QUEUE}"),
+    Case("walks: 2 CPUs, 2 queues of 1, 2 posts with CMD_SYNC each", "RCU SYNCS POSTS=2"),
+    Case("dead, walks: 2 CPUs, 1 queue of 1", "RCU DEAD GIVE_UP QUEUES=1"),
+    Case("dead, walks: 1 CPU, 2 queues of 1, 3 posts", "RCU DEAD GIVE_UP CPUS=1 POSTS=3"),
     Case("ends: 2 CPUs, 2 queues of 1, 2 posts each", "POSTS=2", cycles=True),
     Case("rules, with base's wait for space and its time-out: 2 CPUs, 2 queues of 1", "BASE_SPACE TIMEOUT"),
     Case("base: 2 CPUs, 2 queues of 1, one CMD_SYNC at a time, wfe first", "PENDING=1 NAIVE_WFE BASE_SPACE TIMEOUT"),
@@ -55,12 +58,14 @@ CASES = [
     Case("naive: blocks without CMD_SYNC only", "NAIVE_NOSYNC", STUCK),
     Case("naive: wfe before the first look", "NAIVE_WFE", STUCK),
     Case("naive: one look after a wfe", "NAIVE_SKIP", STUCK),
+    Case("naive: a walk begins again and forgets what is pending", "NAIVE_RESTART RCU QUEUES=1", STUCK),
     Case("naive: lock released by the post", "NAIVE_LOCK", STUCK),
     Case("base: a wait for space that nobody ends", "BASE_SPACE QUEUES=1", STUCK),
     Case("base: two last holders, neither of them refreshes", "BASE_SPACE CPUS=3 QUEUES=1 SIZE=2 POSTS=1 SYNCS", STUCK),
     Case("base: wfe for space without an event", "BASE_WFE QUEUES=1", STUCK),
     Case("base: CONS published as if all was consumed", f"BASE_CONS MSI GIVE_UP POSTS=3 {ONE_QUEUE}", r"assertion.*slot.*==0"),
     Case("base: an MSI writes to a slot", f"BASE_SLOT MSI GIVE_UP POSTS=3 {ONE_QUEUE}", r"assertion.*slot.*==0"),
+    Case("base: a dead SMMU holds up the grace period", "BASE_RCU RCU DEAD GIVE_UP QUEUES=1", r"assertion.*restarts"),
     Case("base: no report when the queue is not full", f"BASE_FULL DEAD GIVE_UP {ONE_QUEUE}", STUCK),
     Case("naive: a late MSI completes the next CMD_SYNC", f"NAIVE_LATE MSI GIVE_UP POSTS=3 {ONE_QUEUE}", r"assertion.*slot.*==0"),
     Case("broken: space counted wrong", f"BREAK_SPACE {ONE_QUEUE}", r"assertion.*slot.*==0"),
@@ -86,7 +91,7 @@ def output(directory, *args):
 
 
 def search(case):
-    """Returns (problem, states, the statements that were not reached)."""
+    """Returns (problem, states, the lines of all statements, those that were not all reached)."""
     where = BUILD / re.sub(r"\W+", "-", case.name)
     where.mkdir(parents=True, exist_ok=True)
     for old in where.iterdir():
@@ -100,35 +105,38 @@ def search(case):
                  ["gcc", "-w", "-DNOREDUCE", f"-DMEMLIM={MEGABYTES}", *how, "-o", "pan", "pan.c"]):
         status, said = output(where, *step)
         if status:
-            return f"{' '.join(step)}: {said}", 0, set()
+            return f"{' '.join(step)}: {said}", 0, set(), set()
+    lines = set(re.findall(r"cmdq\.pml:(\d+) =>", output(where, "./pan", "-d")[1]))
     status, said = output(where, "./pan", f"-m{DEPTH}", *["-l"] * case.cycles)
     (where / "log").write_text(said)
     found = re.findall(r"^pan:\d+: (.*)", said, re.M)
     states = re.search(r"(\d+) states, stored", said)
     states = int(states[1]) if states else 0
-    unreached = set(re.findall(r"^\s+cmdq\.pml:(\d+), state \d+, (.*)", said, re.M))
+    # The queues have no end.
+    unreached = set(re.findall(r"^\s+cmdq\.pml:(\d+), state \d+, (?!\"-end-)", said, re.M))
     if case.error:
         if not found or not re.search(case.error, found[0]):
-            return f"not found: {case.error}; {found}", states, unreached
+            return f"not found: {case.error}; {found}", states, lines, unreached
         (where / "trail").write_text(output(where, "spin", *macros, "-t", MODEL.name)[1])
     elif (status or found or "errors: 0" not in said or "Full statespace search" not in said or
           re.search(r"max search depth too small|MEMLIM|not completed|out of memory", said)):
-        return f"{found or 'the search is not complete'}:\n{said[-2000:]}", states, unreached
-    return "", states, unreached
+        return f"{found or 'the search is not complete'}:\n{said[-2000:]}", states, lines, unreached
+    return "", states, lines, unreached
 
 
 def run(cases=CASES):
     """Run @cases; yields (name, problem, remark) of each and, if all are run, of what no rules case reached."""
-    never = None
+    known, reached = set(), set()
     # Each may take MEGABYTES.
     with futures.ThreadPoolExecutor(min(4, os.cpu_count())) as pool:
-        for case, (problem, states, unreached) in zip(cases, pool.map(search, cases)):
+        for case, (problem, states, lines, unreached) in zip(cases, pool.map(search, cases)):
             if not case.error and "BASE" not in case.macros:
-                never = unreached if never is None else never & unreached
+                known |= lines
+                reached |= lines - unreached
             yield case.name, problem, f"{states} states"
     if cases[:len(CASES)] == CASES:
-        # The queues have no end.
-        never = sorted(f"line {line}: {text}" for line, text in never if "-end-" not in text)
+        text = MODEL.read_text().splitlines()
+        never = [f"line {line}: {text[int(line) - 1].strip()}" for line in sorted(known - reached, key=int)]
         yield "rules: each statement is reached", "\n".join(never), f"{len(never)} unreached"
 
 
