@@ -12,6 +12,21 @@ IOMMU = "drivers/iommu/iommu.c"
 INVS_H, SMMU_H = DIR + "arm-smmu-v3-invs.h", DIR + "arm-smmu-v3.h"
 
 KUNIT = [
+    # queue_test_attach_ats
+    ("the ATC of a device that attaches meanwhile stays", SMMU,
+     "	if (likely(now == invs) || pass->full.cmdq)\n", "	if (1)\n"),
+    # dead_test_guest
+    ("a guest that waits for space cannot be killed", IOMMUFD,
+     "		if (fatal_signal_pending(current))\n", "		if (0)\n"),
+    # dead_test_others
+    ("shutdown waits for a grace period", SMMU,
+     "	arm_smmu_device_stop(platform_get_drvdata(pdev));\n", "	arm_smmu_disable_action(platform_get_drvdata(pdev));\n"),
+    # dead_test_release
+    ("a device that is released is not waited for", SMMU,
+     "	if (master->ats_enabled)\n		synchronize_rcu_expedited();\n", ""),
+    # dead_test_order
+    ("two domains are locked in the order of the attach", SMMU,
+     "	if (first > second)\n		swap(first, second);\n", ""),
     # dead_test_others
     ("an invalidation waits for space in an RCU read section", SMMU,
      "			dev_err_ratelimited(smmu->dev, \"CMDQ timeout\\n\");\n			return -EBUSY;\n", "			dev_err_ratelimited(smmu->dev, \"CMDQ timeout\\n\");\n"),
@@ -26,7 +41,7 @@ KUNIT = [
      "	pool->hint = min(pool->hint, tag->id);\n", ""),
     ("only the first SMMU of a domain is invalidated", SMMU,
      "			if (READ_ONCE(next->users))\n",
-     "			if (READ_ONCE(next->users) && next->smmu == invs->inv[0].smmu)\n"),
+     "			if (READ_ONCE(next->users) && next->smmu == cur->smmu)\n"),
     ("stage 1 of a guest survives a change of its stage 2", SMMU,
      "			if (arm_smmu_inv_size_too_big(cur->smmu, size, granule))\n				break;\n",
      "			break;\n"),
@@ -275,6 +290,24 @@ KUNIT = [
 # What a device can reach, shown by the model: KUnit's suites of named cases and of
 # random programs alone must notice these. Of 41 such breaks the programs noticed 35.
 MODEL = [
+    ("another STE is invalidated", SMMU,
+     "arm_smmu_make_cmd_cfgi_ste(ste_writer->sid, true)", "arm_smmu_make_cmd_cfgi_ste(ste_writer->sid + 1, true)"),
+    ("the TLB of EL2 is invalidated by the command of EL1", SMMU,
+     "cur->size_opcode = CMDQ_OP_TLBI_EL2_VA;", "cur->size_opcode = CMDQ_OP_TLBI_NH_VA;"),
+    ("an ASID of EL2 is invalidated by the command of EL1", SMMU,
+     "cur->nsize_opcode = CMDQ_OP_TLBI_EL2_ASID;", "cur->nsize_opcode = CMDQ_OP_TLBI_NH_ASID;"),
+    ("a detach invalidates the ATC of another PASID", SMMU,
+     "						      ssid));\n\n	return arm_smmu_cmdq_batch_submit(master->smmu, &cmds);",
+     "						      ssid ? 1 : ssid));\n\n	return arm_smmu_cmdq_batch_submit(master->smmu, &cmds);"),
+    ("a detach invalidates one page of the ATC", SMMU,
+     "			arm_smmu_make_cmd_atc_inv_all(master->streams[i].id,\n						      ssid));\n",
+     "			arm_smmu_make_cmd_atc_inv(master->streams[i].id,\n						  ssid, 0, 0));\n"),
+    ("the CD of another stream is invalidated", SMMU,
+     "arm_smmu_make_cmd_cfgi_cd(master->streams[i].id, ssid,\n",
+     "arm_smmu_make_cmd_cfgi_cd(master->streams[i].id + 1, ssid,\n"),
+    ("an exit of a process invalidates the CD of another stream", SMMU,
+     "			cmd = arm_smmu_make_cmd_cfgi_cd(master->streams[i].id,\n",
+     "			cmd = arm_smmu_make_cmd_cfgi_cd(master->streams[i].id + 1,\n"),
     ("the TTL of a range is of another level", SMMU,
      "			ttl = 4 - (",
      "			ttl = 3 - ("),

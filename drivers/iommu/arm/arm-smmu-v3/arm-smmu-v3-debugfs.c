@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A file in debugfs for each SMMU: who has its ASIDs and VMIDs, and the
- * invalidation arrays of the domains that it walks. What a line means is in
- * Documentation/arch/arm64/arm-smmu-v3-debug.rst.
+ * A file in debugfs for each SMMU, with the owners of its ASIDs and VMIDs, and
+ * the invalidation arrays of its domains. The format is in
+ * Documentation/driver-api/arm-smmu-v3-testing.rst.
  *
- * arm_smmu_debugfs_lock protects the lists of domains and vSMMUs, and keeps what
- * is on them from being freed. The arrays are read as an invalidation reads them,
- * under the RCU read lock. Attach and detach go on meanwhile, so two lines need
- * not be of the same moment.
+ * arm_smmu_debugfs_lock protects the lists of domains and vSMMUs, which are not
+ * freed while they are listed. The RCU read lock protects the arrays. Attach and
+ * detach continue, so two lines may be from different moments.
  */
 #include <linux/bitmap.h>
 #include <linux/debugfs.h>
@@ -23,7 +22,7 @@
 
 static struct dentry *arm_smmu_debugfs_dir;
 
-/* Only domains, vSMMUs and debugfs take it */
+/* Taken to create and free domains and vSMMUs, and by debugfs */
 static DEFINE_MUTEX(arm_smmu_debugfs_lock);
 static LIST_HEAD(arm_smmu_debugfs_domains);
 static LIST_HEAD(arm_smmu_debugfs_vsmmus);
@@ -49,7 +48,7 @@ static const char *const arm_smmu_debugfs_phases[] = {
 	[INV_PHASE_ATC] = "ATC",
 };
 
-/* Ids that are used before the arrays are read */
+/* Call this before the arrays are read */
 static void arm_smmu_debugfs_get_ids(struct arm_smmu_pool *pool,
 				     unsigned long *ids)
 {
@@ -59,9 +58,8 @@ static void arm_smmu_debugfs_get_ids(struct arm_smmu_pool *pool,
 }
 
 /*
- * These ids are in no array, and no vSMMU has them. One that is still used has been
- * taken by an attach that is not done yet, or is being flushed by a detach, or it is
- * lost, which is a bug.
+ * These ids are in no array, and no vSMMU has them. If an id is still used and not
+ * dirty, an attach or detach is in progress, or the id is leaked, which is a bug.
  */
 static void arm_smmu_debugfs_show_unowned(struct seq_file *m, const char *name,
 					  struct arm_smmu_pool *pool,
@@ -136,7 +134,7 @@ static void arm_smmu_debugfs_show_inv(struct seq_file *m,
 	/* Pairs with the WRITE_ONCE() in arm_smmu_invs_unref() */
 	int users = READ_ONCE(inv->users);
 	/*
-	 * The SMMU of a trash entry may be gone. That of any other waits in
+	 * The SMMU of a trash entry may have been freed. Any other SMMU waits in
 	 * arm_smmu_disable_action() for the end of this RCU read section.
 	 */
 	const char *name = users || inv->smmu == smmu ?
@@ -206,7 +204,7 @@ static void arm_smmu_debugfs_show_smmu(struct seq_file *m,
 
 /**
  * arm_smmu_debugfs_add_domain() - Let debugfs show a domain
- * @smmu_domain: the domain, complete, with an array
+ * @smmu_domain: the domain, with an array
  *
  * Context: may sleep.
  */
@@ -254,11 +252,11 @@ void arm_smmu_debugfs_del_vsmmu(struct arm_vsmmu *vsmmu)
 
 /**
  * arm_smmu_debugfs_show() - Write the file of an SMMU
- * @m: where to, @m->private is the SMMU
+ * @m: the output, @m->private is the SMMU
  * @unused: unused
  *
- * Context: may sleep. Only who makes or frees a domain or a vSMMU has to wait.
- * Return: 0, -ENOMEM, or -EINTR if a signal came first.
+ * Context: may sleep. Creating and freeing of domains and vSMMUs wait for this.
+ * Return: 0, -ENOMEM, or -EINTR after a signal.
  */
 VISIBLE_IF_KUNIT
 int arm_smmu_debugfs_show(struct seq_file *m, void *unused)
@@ -320,9 +318,9 @@ void arm_smmu_debugfs_add_smmu(struct arm_smmu_device *smmu)
 
 /**
  * arm_smmu_debugfs_remove_smmu() - Remove the file of an SMMU
- * @smmu: the SMMU, with everything that arm_smmu_debugfs_show() looks at
+ * @smmu: the SMMU, with all that arm_smmu_debugfs_show() reads
  *
- * Waits for who reads it. Who has it open gets -EIO from then on.
+ * Waits for readers. If the file is open, later reads fail with -EIO.
  *
  * Context: may sleep.
  */

@@ -16,8 +16,8 @@
  * its callers do, by these rules.
  *
  * Writers
- *	Every attach and detach changes arrays, between arm_smmu_attach_prepare()
- *	and the end of arm_smmu_attach_commit(), under the lock of the domain.
+ *	Attach and detach change arrays, between arm_smmu_attach_prepare() and
+ *	the end of arm_smmu_attach_commit(), with the lock of the domain held.
  *	They use plain accesses to read the array.
  *
  * Readers
@@ -26,33 +26,33 @@
  *	replaced. It skips trash.
  *
  * What a reader may see change
- *	Only arm_smmu_invs_unref() writes to a published array, namely to @users
- *	of entries and to @num_invs. It uses WRITE_ONCE() and the readers use
- *	READ_ONCE() for these two. Either value is fine for a reader: before
- *	anything relies on the removal, the attachment that is going away has no
- *	STE or CD with the tag any more. If its ATS goes off, the detach waits for
- *	the readers. What
- *	arm_smmu_invs_merge() and arm_smmu_invs_purge() write is not visible to
- *	anybody until rcu_assign_pointer() publishes it.
+ *	Only arm_smmu_invs_unref() writes to a published array: to @users of
+ *	entries and to @num_invs. It uses WRITE_ONCE() and the readers use
+ *	READ_ONCE() for these two. Both the old and the new value are correct for
+ *	a reader, because the STE or CD of the detached device was changed
+ *	before. If ATS goes off, the detach waits for the readers.
+ *	arm_smmu_invs_merge() and arm_smmu_invs_purge() write to a new array,
+ *	which rcu_assign_pointer() publishes.
  *
  * Adding an entry
  *	The array with the entry is published before the STE or CD that makes the
  *	SMMU use the page table: the dma_wmb() in arm_smmu_write_entry() pairs
- *	with the smp_mb() in arm_smmu_domain_load_invs(). Either whoever changes
- *	the page table sees the entry, or the SMMU sees the change.
+ *	with the smp_mb() in arm_smmu_domain_load_invs(). Either the CPU that
+ *	changes the page table sees the entry, or the SMMU sees the change.
+ *	A device that uses ATS can fill its ATC from the TLB until the TLBI of a
+ *	walk that did not see it: a walk loads the array again after its TLBIs.
  *
  * Removing an entry
- *	An entry is removed after the STE or CD was changed. If it is a tag and
- *	this was its last user, the tag is then flushed, and only freed after the
- *	flush: an ASID or VMID that is in no array has nothing in the TLB. A
- *	reader that holds an older array may still invalidate the tag for its new
- *	owner, which is harmless. Invalidating the ATC of a device that may be
- *	gone is not, see arm_smmu_start_ats_fence().
+ *	An entry is removed after the STE or CD was changed. A tag without users
+ *	is then flushed, and freed after the flush: the TLB has no entries with
+ *	a free tag. A reader of an older array may invalidate the tag once more,
+ *	for its new owner. This is harmless. An ATC_INV to a device that may have
+ *	been removed is not, see arm_smmu_start_ats_fence().
  *
  * Trash
- *	Removing cannot fail, so it only marks the entry. arm_smmu_invs_purge()
- *	makes an array without trash. If it has no memory for that, the trash
- *	stays until the next purge or merge.
+ *	A removal cannot fail, so it only marks the entry as trash.
+ *	arm_smmu_invs_purge() makes an array without trash. If there is no memory
+ *	for it, the trash remains until the next purge or merge.
  *
  * Order
  *	By phase first, so that one walk from the first entry to the last issues
@@ -63,12 +63,11 @@
  * arm_smmu_invs_alloc() - Allocate an array
  * @num_invs: how many entries it has
  *
- * There is an entry for each stream that uses ATS, and there may be thousands:
- * this does not need contiguous pages. The memory is accounted to the caller,
- * who is the one that attaches a device.
+ * There is an entry for each stream that uses ATS, which may be thousands, so the
+ * pages need not be contiguous. The memory is accounted to the calling process.
  *
  * Context: may sleep.
- * Return: the array, all zero. NULL if there is no memory.
+ * Return: the array, with all entries zero. NULL if there is no memory.
  */
 struct arm_smmu_invs *arm_smmu_invs_alloc(size_t num_invs)
 {
@@ -84,7 +83,7 @@ struct arm_smmu_invs *arm_smmu_invs_alloc(size_t num_invs)
 EXPORT_SYMBOL_IF_KUNIT(arm_smmu_invs_alloc);
 
 /**
- * arm_smmu_invs_free() - Free an array that no reader can have seen
+ * arm_smmu_invs_free() - Free an array that has no readers
  * @invs: the array, or NULL
  *
  * Context: any but NMI.
@@ -97,7 +96,7 @@ EXPORT_SYMBOL_IF_KUNIT(arm_smmu_invs_free);
 
 /**
  * arm_smmu_invs_free_rcu() - Free an array when its readers are done
- * @invs: the array, which is no longer the one of the domain
+ * @invs: the array, which the domain has replaced
  *
  * Context: any but NMI.
  */
@@ -137,10 +136,10 @@ static size_t arm_smmu_invs_lower_bound(const struct arm_smmu_invs *invs,
  * arm_smmu_invs_merge() - Make an array with one more attachment in it
  * @invs: the array of the domain
  * @to_merge: the entries of the attachment, sorted, each key once. Their @users
- *	do not matter.
+ *	are not read.
  *
- * Entries that are in both get one user more, new ones have one. Trash is left
- * out. Both @invs and @to_merge remain as they are, and the caller's.
+ * Entries in both arrays get one more user, new entries have one. Trash is left
+ * out. @invs and @to_merge do not change, and the caller keeps them.
  *
  * Context: may sleep. Serialised with the other writers by the caller.
  * Return: the new array, or ERR_PTR(-ENOMEM).
@@ -188,7 +187,7 @@ struct arm_smmu_invs *arm_smmu_invs_merge(struct arm_smmu_invs *invs,
 		new++;
 	}
 
-	/* An entry that was in both needs one place */
+	/* An entry of both arrays takes one place */
 	new_invs->num_invs = new - new_invs->inv;
 	return new_invs;
 }
@@ -196,13 +195,13 @@ EXPORT_SYMBOL_IF_KUNIT(arm_smmu_invs_merge);
 
 /**
  * arm_smmu_invs_unref() - Take one attachment out of an array
- * @invs: the array of the domain, which readers may walk meanwhile
+ * @invs: the array of the domain, which readers may walk at the same time
  * @to_unref: the entries that the attachment was merged with. The @users of each
- *	is set to the number of users that are left in @invs.
+ *	are set to the number of users that are left in @invs.
  *
  * This cannot fail. An entry without users becomes trash, and is dropped if it
  * is at the end. An entry of @to_unref that is not in @invs is a bug of the
- * caller: it is warned about and taken as one that others still use.
+ * caller. It causes a warning and counts as an entry that has users.
  *
  * Context: any. Serialised with the other writers by the caller.
  */
@@ -242,11 +241,11 @@ EXPORT_SYMBOL_IF_KUNIT(arm_smmu_invs_unref);
 
 /**
  * arm_smmu_invs_purge() - Make an array without the trash
- * @invs: the array of the domain, which remains as it is, and the caller's
+ * @invs: the array of the domain, which does not change. The caller keeps it.
  *
  * Context: may sleep. Serialised with the other writers by the caller.
- * Return: the new array. NULL if there is no trash, or no memory: @invs is as
- * good then, it only takes more memory and time.
+ * Return: the new array. NULL if there is no trash, or no memory. The caller can
+ * go on with @invs then.
  */
 struct arm_smmu_invs *arm_smmu_invs_purge(struct arm_smmu_invs *invs)
 {
@@ -273,12 +272,11 @@ EXPORT_SYMBOL_IF_KUNIT(arm_smmu_invs_purge);
  * arm_smmu_invs_find() - Look up the tag that a domain has on an SMMU
  * @invs: the array of the domain
  * @smmu: the SMMU
- * @type: a type of which there is one entry for each SMMU at the most:
- *	INV_TYPE_S1_ASID or INV_TYPE_S2_VMID
+ * @type: INV_TYPE_S1_ASID or INV_TYPE_S2_VMID, which have at most one entry for
+ *	each SMMU
  *
  * Context: any. Serialised with the writers by the caller.
- * Return: the entry, valid as long as @invs. NULL if there is none; trash does
- * not count.
+ * Return: the entry, valid as long as @invs. NULL if there is none except trash.
  */
 struct arm_smmu_inv *arm_smmu_invs_find(struct arm_smmu_invs *invs,
 					struct arm_smmu_device *smmu,
@@ -306,7 +304,7 @@ EXPORT_SYMBOL_IF_KUNIT(arm_smmu_invs_find);
 /**
  * arm_smmu_invs_users() - Count the attachments that use an entry
  * @invs: the array of the domain
- * @key: the entry, of which the key is set
+ * @key: the key of the entry
  *
  * Context: any. Serialised with the writers by the caller.
  * Return: the @users of the entry, 0 if there is none.

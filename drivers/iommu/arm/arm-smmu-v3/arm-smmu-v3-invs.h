@@ -13,17 +13,17 @@ struct arm_smmu_device;
 /**
  * enum arm_smmu_inv_type - What the commands for an entry invalidate
  * @INV_TYPE_S1_ASID: stage 1 TLB entries with this ASID and VMID 0
- * @INV_TYPE_S2_VMID: stage 2 TLB entries with this VMID, of devices that are
+ * @INV_TYPE_S2_VMID: stage 2 TLB entries with this VMID, for devices that are
  *	attached to the domain itself
- * @INV_TYPE_S2_VMID_VSMMU: the same, of devices that are attached to a domain
- *	nested on this one. The VMID is that of the vSMMU.
- * @INV_TYPE_S2_VMID_S1_CLEAR: all stage 1 TLB entries with this VMID. They are a
- *	guest's, and go stale when the stage 2 underneath changes.
+ * @INV_TYPE_S2_VMID_VSMMU: the same for devices that are attached to a domain
+ *	nested on this one. The VMID belongs to the vSMMU.
+ * @INV_TYPE_S2_VMID_S1_CLEAR: all stage 1 TLB entries with this VMID. They belong
+ *	to a guest, and become stale when stage 2 changes.
  * @INV_TYPE_ATS: a range in the ATC of this stream
- * @INV_TYPE_ATS_FULL: all of the ATC of this stream. It may hold translations of
- *	a guest's stage 1, which cannot be found by a range of stage 2.
+ * @INV_TYPE_ATS_FULL: all of the ATC of this stream. It may have translations of
+ *	stage 1 of a guest, which a range of stage 2 does not match.
  *
- * In the order of enum arm_smmu_inv_phase.
+ * The types are in the order of enum arm_smmu_inv_phase.
  */
 enum arm_smmu_inv_type {
 	INV_TYPE_S1_ASID,
@@ -36,13 +36,13 @@ enum arm_smmu_inv_type {
 
 /**
  * enum arm_smmu_inv_phase - What may be issued without a CMD_SYNC in between
- * @INV_PHASE_TLBI: the entries of the TLB that were made from the page table
- * @INV_PHASE_S1_CLEAR: those that were made from these in turn. A stage 1 walk
- *	uses cached stage 2 translations, so these must be gone first.
- * @INV_PHASE_ATC: the entries of the ATCs. A Translation Request is answered
- *	from the TLB, so the TLB must be clean first.
+ * @INV_PHASE_TLBI: TLB entries of the page table of the domain
+ * @INV_PHASE_S1_CLEAR: stage 1 TLB entries of guests. A stage 1 walk uses cached
+ *	stage 2 translations, so these must be invalidated first.
+ * @INV_PHASE_ATC: ATC entries. The SMMU answers a Translation Request from the
+ *	TLB, so the TLB must be invalidated first.
  *
- * The CMD_SYNCs of one phase have to complete before the next begins.
+ * All CMD_SYNCs of a phase complete before the next phase begins.
  */
 enum arm_smmu_inv_phase {
 	INV_PHASE_TLBI,
@@ -60,8 +60,8 @@ enum arm_smmu_inv_phase {
  * @pgsize: log2 of the leaf granule, for an SMMU with ARM_SMMU_FEAT_RANGE_INV
  * @ssid: SubstreamID, for INV_TYPE_ATS and INV_TYPE_ATS_FULL
  * @users: how many attachments need this entry. With 0 it is trash: it keeps its
- *	place and its other fields, but it is no longer an entry of the array and
- *	its @id may already belong to somebody else.
+ *	place and its other fields, but readers skip it, and its @id may have a
+ *	new owner.
  *
  * The key is (phase, @smmu, @type, @id), and @ssid where it is valid.
  */
@@ -80,8 +80,8 @@ struct arm_smmu_inv {
 
 /**
  * struct arm_smmu_invs - The invalidation array of a domain
- * @max_invs: how many entries there is memory for
- * @num_invs: how many entries there are, trash included, but no trash at the end
+ * @max_invs: how many entries fit
+ * @num_invs: how many entries there are, with trash, which is never the last
  * @num_trashes: how many of these are trash
  * @rcu: defers the free
  * @inv: the entries, sorted by their keys, each key once

@@ -2,13 +2,12 @@
 /*
  * IOTLB tags: the ASIDs and VMIDs of an SMMU
  *
- * Every SMMU has a name space of its own for each of the two. A tag is owned by
- * the invalidation array of a domain, or by a vSMMU. A domain gets one on an SMMU
- * when the first of its devices there is attached and gives it back after the last
- * was detached.
+ * Each SMMU has a name space for each of the two. The invalidation array of a
+ * domain owns a tag, or a vSMMU does. A domain gets a tag on an SMMU when its
+ * first device behind the SMMU is attached, and frees it after the last detach.
  *
- * Here a tag is a struct arm_smmu_inv of which @smmu, @type and @id are set: the
- * key of the entry that the array has of it.
+ * Here a tag is a struct arm_smmu_inv with @smmu, @type and @id set, which are
+ * the key of its entry in the array.
  */
 #include <linux/bitmap.h>
 #include <linux/cleanup.h>
@@ -38,9 +37,8 @@ static int arm_smmu_pool_init(struct arm_smmu_device *smmu,
 
 	spin_lock_init(&pool->lock);
 	/*
-	 * VMID 0 is for STEs without stage 2, which the SMMU tags with it all the
-	 * same. ASID 0 is for the CDs of processes that are gone: no entry of the
-	 * TLB may ever have it, see arm_smmu_mm_release().
+	 * STEs without stage 2 use VMID 0. CDs of exited processes use ASID 0,
+	 * and no TLB entry may have it, see arm_smmu_mm_release().
 	 */
 	__set_bit(0, pool->used);
 	pool->hint = 1;
@@ -49,9 +47,9 @@ static int arm_smmu_pool_init(struct arm_smmu_device *smmu,
 
 /**
  * arm_smmu_tag_init() - Prepare the ASIDs and VMIDs of an SMMU
- * @smmu: the SMMU, of which the number of bits of both is known
+ * @smmu: the SMMU, with asid_bits and vmid_bits set
  *
- * What this allocates is freed with the device of the SMMU.
+ * The memory is freed with the device of the SMMU.
  *
  * Context: may sleep.
  * Return: 0 or -ENOMEM.
@@ -64,11 +62,10 @@ int arm_smmu_tag_init(struct arm_smmu_device *smmu)
 EXPORT_SYMBOL_IF_KUNIT(arm_smmu_tag_init);
 
 /*
- * How many ids all but default domains may have. The core warns when a device
- * cannot go back to its default domain, or cannot be attached to it at first, so
- * user space must not be able to take the last ids. One is kept for each device
- * that was in a default domain. A sixteenth is kept for devices that are yet to
- * be plugged in.
+ * The number of ids that are not reserved for default domains. The core warns if
+ * an attach to a default domain fails, so user space must not be able to take the
+ * last ids. One id is reserved for each device that was in a default domain, and a
+ * sixteenth of all ids for devices that are plugged in later.
  */
 static unsigned int arm_smmu_tag_limit(const struct arm_smmu_inv *tag,
 				       const struct arm_smmu_pool *pool)
@@ -78,7 +75,7 @@ static unsigned int arm_smmu_tag_limit(const struct arm_smmu_inv *tag,
 	unsigned int max = pool->size - 1;
 	unsigned int keep;
 
-	/* Default domains are of stage 1 if the SMMU has it */
+	/* Default domains use stage 1 if the SMMU has it */
 	if (is_asid != !!(smmu->features & ARM_SMMU_FEAT_TRANS_S1))
 		return max;
 	keep = atomic_read(&smmu->num_default_masters) + max / 16;
@@ -86,10 +83,10 @@ static unsigned int arm_smmu_tag_limit(const struct arm_smmu_inv *tag,
 }
 
 /**
- * arm_smmu_tag_keep() - Keep an id in reserve for a device
+ * arm_smmu_tag_keep() - Reserve an id for a device
  * @master: the device
- * @domain: the domain that it is attached to. If it is not a default domain then
- *	nothing is kept, e.g. a device in the identity domain needs no id.
+ * @domain: the domain that it is attached to. An id is reserved only if this is a
+ *	default domain that translates.
  *
  * Context: the mutex of the iommu group is held.
  */
@@ -103,10 +100,10 @@ void arm_smmu_tag_keep(struct arm_smmu_master *master,
 }
 
 /**
- * arm_smmu_tag_unkeep() - Undo arm_smmu_tag_keep(), if it has kept an id
- * @master: the device, which goes away
+ * arm_smmu_tag_unkeep() - Undo arm_smmu_tag_keep(), if it has reserved an id
+ * @master: the device, which is being released
  *
- * Context: any, nothing attaches the device any more.
+ * Context: any. The device is not attached any more.
  */
 void arm_smmu_tag_unkeep(struct arm_smmu_master *master)
 {
@@ -115,7 +112,7 @@ void arm_smmu_tag_unkeep(struct arm_smmu_master *master)
 	master->keeps_id = false;
 }
 
-/* The tag has no owner any more. If it is @dirty it is kept until it is flushed. */
+/* The tag has no owner any more. It is free, or it must be flushed if @dirty. */
 static void arm_smmu_tag_disown(const struct arm_smmu_inv *tag,
 				struct arm_smmu_domain *smmu_domain,
 				bool dirty)
@@ -134,17 +131,17 @@ static void arm_smmu_tag_disown(const struct arm_smmu_inv *tag,
 }
 
 /**
- * arm_smmu_tag_alloc() - Take an unused tag
- * @tag: @tag->smmu and @tag->type say of what, @tag->id is set
- * @smmu_domain: the domain that it is for. Ids are kept in reserve for default
+ * arm_smmu_tag_alloc() - Allocate a tag
+ * @tag: @tag->smmu and @tag->type are set, @tag->id is set here
+ * @smmu_domain: the domain that it is for. Some ids are reserved for default
  *	domains.
  *
- * An id that is dirty is taken only when no other is left, as it must be flushed
- * again first.
+ * A dirty id is used only if no other id is left, because it must be flushed
+ * first.
  *
- * Context: process context, the pool has a lock of its own. May wait for the SMMU.
- * Return: 0, -ENOSPC if all are used, or all but those kept for default domains,
- * or -ETIMEDOUT if only dirty ones are left and the SMMU still does not answer.
+ * Context: process context. May wait for the SMMU.
+ * Return: 0, -ENOSPC if all ids are used or reserved, or -ETIMEDOUT if only dirty
+ * ids are left and the SMMU does not answer.
  */
 int arm_smmu_tag_alloc(struct arm_smmu_inv *tag,
 		       struct arm_smmu_domain *smmu_domain)
@@ -182,11 +179,11 @@ int arm_smmu_tag_alloc(struct arm_smmu_inv *tag,
 }
 
 /**
- * arm_smmu_tag_free() - Give back a tag of which the TLB holds nothing
+ * arm_smmu_tag_free() - Free a tag that has no entries in the TLB
  * @tag: the tag
  * @smmu_domain: as for arm_smmu_tag_alloc()
  *
- * Context: process context, the pool has a lock of its own. May wait for the SMMU.
+ * Context: process context.
  */
 void arm_smmu_tag_free(const struct arm_smmu_inv *tag,
 		       struct arm_smmu_domain *smmu_domain)
@@ -195,9 +192,9 @@ void arm_smmu_tag_free(const struct arm_smmu_inv *tag,
 }
 
 /*
- * A CFGI timed out: the SMMU may still use an STE or a CD that is gone from
- * memory, and with it bring any id back into the TLB. A CMD_SYNC that completes
- * on another queue, as a TLBI may take, does not prove the contrary.
+ * After a CFGI timed out, the SMMU may still cache a stale STE or CD, and may use
+ * it to add TLB entries with any id. The CMD_SYNC of a TLBI does not prove that the
+ * CFGI is complete, because the two may be in different queues.
  */
 static int arm_smmu_tag_flush_cfgi(struct arm_smmu_device *smmu)
 {
@@ -206,8 +203,8 @@ static int arm_smmu_tag_flush_cfgi(struct arm_smmu_device *smmu)
 	int ret;
 
 	/*
-	 * Two threads that write an older and a newer count in the wrong order
-	 * cause one more CFGI_ALL. Pairs with the WRITE_ONCE() below.
+	 * If another thread overwrites a newer count with an older one, there is
+	 * one more CFGI_ALL. Pairs with the WRITE_ONCE() below.
 	 */
 	if (likely(timeouts == READ_ONCE(smmu->cfgi_flushed)))
 		return 0;
@@ -218,11 +215,11 @@ static int arm_smmu_tag_flush_cfgi(struct arm_smmu_device *smmu)
 }
 
 /**
- * arm_smmu_tag_flush() - Invalidate all that the TLB holds under a tag
+ * arm_smmu_tag_flush() - Invalidate all TLB entries with a tag
  * @tag: the tag, which no STE and no CD has any more
  *
- * If a CFGI has timed out since the last CFGI_ALL then a CFGI_ALL comes first:
- * an STE or CD that is still cached could bring the tag back.
+ * If a CFGI has timed out since the last CFGI_ALL, a CFGI_ALL comes first. The
+ * SMMU could otherwise use a cached STE or CD to add TLB entries with the tag.
  *
  * Context: any.
  * Return: 0, or -ETIMEDOUT if a CMD_SYNC did not complete.
@@ -238,7 +235,7 @@ int arm_smmu_tag_flush(const struct arm_smmu_inv *tag)
 		return ret;
 
 	if (tag->type != INV_TYPE_S1_ASID)
-		/* Covers stage 1 under this VMID, too */
+		/* Includes stage 1 with this VMID */
 		cmd = arm_smmu_make_cmd_tlbi(CMDQ_OP_TLBI_S12_VMALL, 0,
 					     tag->id);
 	else if (smmu->features & ARM_SMMU_FEAT_E2H)
@@ -250,14 +247,13 @@ int arm_smmu_tag_flush(const struct arm_smmu_inv *tag)
 }
 
 /**
- * arm_smmu_tag_flush_and_free() - Give back a tag that was in use
+ * arm_smmu_tag_flush_and_free() - Free a tag that was in use
  * @tag: the tag, which no STE and no CD has any more
  * @smmu_domain: as for arm_smmu_tag_alloc()
  *
- * If the flush times out the TLB may not be clean, and the next owner of the id
- * would hit what this one left there. The id is dirty then: arm_smmu_tag_alloc()
- * flushes it again before it hands it out. So no id is lost, however often an
- * SMMU fails to answer for a while.
+ * If the flush times out, the TLB may still have entries with the tag, and the
+ * next owner would hit them. The id is dirty then. arm_smmu_tag_alloc() flushes it
+ * again before its next use, so a timeout leaks no id.
  *
  * Context: may sleep.
  */
@@ -266,7 +262,7 @@ void arm_smmu_tag_flush_and_free(const struct arm_smmu_inv *tag,
 {
 	bool dirty = arm_smmu_tag_flush(tag);
 
-	/* Before it is free, so that the trace of its next owner comes later */
+	/* Before it is free, so that the trace of its next owner follows */
 	trace_arm_smmu_tag_put(smmu_domain, tag, 0, !dirty);
 	if (dirty)
 		dev_warn_ratelimited(tag->smmu->dev,
@@ -279,13 +275,13 @@ void arm_smmu_tag_flush_and_free(const struct arm_smmu_inv *tag,
 
 /**
  * arm_smmu_tag_find() - Look up the tag that a device has in a domain
- * @tag: @tag->smmu is the SMMU that the device is behind. @tag->type is set, and
- *	@tag->id if there is one.
+ * @tag: @tag->smmu is the SMMU of the device. @tag->type is set here, and @tag->id
+ *	if there is a tag.
  * @domain: a domain that uses the TLB
  *
- * Context: the lock of the domain is held, of the parent if it is nested, and
- * until @tag is not used any more.
- * Return: false if there is none.
+ * Context: the lock of the domain, or of its parent if it is nested, is held until
+ * the last use of @tag.
+ * Return: false if there is no tag.
  */
 bool arm_smmu_tag_find(struct arm_smmu_inv *tag, struct iommu_domain *domain)
 {
@@ -311,16 +307,16 @@ bool arm_smmu_tag_find(struct arm_smmu_inv *tag, struct iommu_domain *domain)
 }
 
 /**
- * arm_smmu_tag_find_or_alloc() - Find the tag of a domain, or take a new one
+ * arm_smmu_tag_find_or_alloc() - Find the tag of a domain, or allocate one
  * @tag: @tag->smmu is set, the rest is set here
  * @domain: a domain that uses the TLB
- * @is_new: set to whether it is new. It is the caller's then, to be put into the
- *	array of the domain or to be freed.
+ * @is_new: set to true if the tag is new. The caller then puts it into the array
+ *	of the domain or frees it.
  *
- * Context: may sleep. The lock of the domain is held, of the parent if it is
- * nested, and until @tag is not used any more.
- * Return: 0, -ENOSPC if all are used, or -ETIMEDOUT if the tag is dirty and could
- * not be flushed again.
+ * Context: may sleep. The lock of the domain, or of its parent if it is nested, is
+ * held until the last use of @tag.
+ * Return: 0, or -ENOSPC or -ETIMEDOUT as for arm_smmu_tag_alloc(). -ETIMEDOUT also
+ * if the VMID of a vSMMU is dirty and the SMMU does not answer.
  */
 int arm_smmu_tag_find_or_alloc(struct arm_smmu_inv *tag,
 			       struct iommu_domain *domain, bool *is_new)
@@ -342,15 +338,14 @@ int arm_smmu_tag_find_or_alloc(struct arm_smmu_inv *tag,
 }
 
 /**
- * arm_smmu_tag_detach() - A device has left a domain, or one of its PASIDs
- * @tag: its tag. If @users is 0 then no STE and no CD has it any more, nor the
- *	array.
+ * arm_smmu_tag_detach() - Remove a user of a tag after a detach
+ * @tag: the tag. If @users is 0, no STE, no CD and no array has it any more.
  * @domain: the domain
- * @users: how many attachments still use it
+ * @users: how many attachments still use the tag
  *
- * Flushes the tag after the last, and frees it unless it is that of a vSMMU.
+ * Flushes the tag after the last user, and frees it unless a vSMMU owns it.
  *
- * Context: the lock of the domain is held, of the parent if it is nested.
+ * Context: the lock of the domain is held, or of its parent if it is nested.
  */
 void arm_smmu_tag_detach(const struct arm_smmu_inv *tag,
 			 struct iommu_domain *domain, unsigned int users)

@@ -15,16 +15,16 @@ EXPORT_TRACEPOINT_SYMBOL_GPL(arm_smmu_inv);
 #endif
 
 /**
- * arm_smmu_trace_inv() - Trace a pass over an invalidation array that has ended
+ * arm_smmu_trace_inv() - Trace a walk of an invalidation array that has ended
  * @smmu_domain: the domain
  * @invs: the array
- * @iova: where the range begins that was invalidated
- * @size: how many bytes it has, 0 for everything
- * @num_cmds: how many commands were put on queues, the CMD_SYNCs included
- * @start: when the pass began
+ * @iova: the start of the range that was invalidated
+ * @size: its size in bytes, 0 for everything
+ * @num_cmds: how many commands were issued, with CMD_SYNCs
+ * @start: when the walk began
  *
- * Looks at the array once more, so that a pass that nobody traces need not
- * count. What was detached meanwhile does not count then.
+ * Counts the entries afterwards, so that a walk costs nothing more if it is not
+ * traced. Entries that were removed during the walk are not counted.
  *
  * Context: any. The RCU read lock is held since @invs was looked up.
  */
@@ -44,7 +44,7 @@ void arm_smmu_trace_inv(const struct arm_smmu_domain *smmu_domain,
 
 		if (!READ_ONCE(inv->users))
 			continue;
-		/* The first phase has an entry for every SMMU, its tag */
+		/* The first phase has an entry for each SMMU, its tag */
 		if (arm_smmu_inv_phase(inv) == INV_PHASE_TLBI &&
 		    (!last || inv->smmu != last->smmu))
 			smmus++;

@@ -12,7 +12,7 @@
 
 #include "arm-smmu-v3.h"
 
-/* Programs of user space know no names of the kernel's enums */
+/* User space does not know the values of the kernel's enums */
 TRACE_DEFINE_ENUM(INV_TYPE_S1_ASID);
 TRACE_DEFINE_ENUM(INV_TYPE_S2_VMID);
 TRACE_DEFINE_ENUM(INV_TYPE_S2_VMID_VSMMU);
@@ -23,7 +23,7 @@ TRACE_DEFINE_ENUM(INV_TYPE_S2_VMID_VSMMU);
 			 { INV_TYPE_S2_VMID,		"S2_VMID" },	\
 			 { INV_TYPE_S2_VMID_VSMMU,	"S2_VMID_VSMMU" })
 
-/* An attachment got the tag; is_new: the first to have it */
+/* An attachment got its tag; is_new: the tag was allocated */
 TRACE_EVENT(arm_smmu_tag_get,
 	    TP_PROTO(const struct arm_smmu_domain *domain,
 		     const struct arm_smmu_inv *tag, unsigned int users,
@@ -49,7 +49,7 @@ TRACE_EVENT(arm_smmu_tag_get,
 		      __entry->users, __entry->is_new)
 );
 
-/* An attachment left the tag; freed: others may have its id now */
+/* A detach; freed: the tag was freed */
 TRACE_EVENT(arm_smmu_tag_put,
 	    TP_PROTO(const struct arm_smmu_domain *domain,
 		     const struct arm_smmu_inv *tag, unsigned int users,
@@ -75,7 +75,7 @@ TRACE_EVENT(arm_smmu_tag_put,
 		      __entry->users, __entry->freed)
 );
 
-/* A change of the page table of a domain has been invalidated everywhere */
+/* A change of the page table of a domain was invalidated on all SMMUs */
 TRACE_EVENT(arm_smmu_inv,
 	    TP_PROTO(const struct arm_smmu_domain *domain, unsigned long iova,
 		     size_t size, unsigned int entries, unsigned int smmus,

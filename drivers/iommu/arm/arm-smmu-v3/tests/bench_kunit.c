@@ -5,11 +5,13 @@
  *
  *	figure NAME UNIT MEDIAN MIN MAX SAMPLES
  *
- * The names and units are explained where they are measured. There are three kinds
+ * The names and units are explained where they are measured. There are four kinds
  * of cases, and each is skipped where it cannot be honest:
  *
  *  - bench_time_*: time, on fake SMMUs that take a stated time for a CMD_SYNC.
  *    Needs two CPUs.
+ *  - bench_threads_*: the same for several threads. A thread waits for a CMD_SYNC
+ *    with interrupts off, so each needs a CPU, and the SMMUs need one more.
  *  - bench_parallel_*: how often several CPUs do something, on a fake SMMU that
  *    takes no time.
  *  - bench_count_*: instructions, on fake SMMUs that take no time. Needs a
@@ -27,6 +29,7 @@
 #include <linux/kprobes.h>
 #include <linux/kthread.h>
 #include <linux/mman.h>
+#include <linux/sched/mm.h>
 #include <linux/sort.h>
 #include <linux/uaccess.h>
 #include <uapi/linux/iommufd.h>
@@ -42,7 +45,13 @@
 #define BENCH_SSID_BITS		4
 #define BENCH_MAX_SMMUS		16
 #define BENCH_MAX_DEVICES	4096
+#define BENCH_MAX_THREADS	8
 #define BENCH_PARALLEL_MS	200
+/* A queue that one invalidation fills: a command for each page, and a CMD_SYNC */
+#define BENCH_DEAD_SHIFT	9
+#define BENCH_DEAD_SIZE		(((1 << BENCH_DEAD_SHIFT) - 1) * SZ_4K)
+/* After so long a dead SMMU works again, and what waits for it ends */
+#define BENCH_DEAD_MS		3000
 
 struct bench_samples {
 	u64 val[BENCH_SAMPLES];
@@ -83,23 +92,29 @@ static void bench_report_one(struct kunit *test, u64 val, const char *unit,
 }
 
 /*
- * Bench SMMUs live in the time of the host. While an SMMU takes no time, CMDQ_CONS
+ * Bench SMMUs live in the time of the machine. While an SMMU takes no time, CMDQ_CONS
  * is the same word as CMDQ_PROD. When it takes time, a task on every CPU consumes
  * the commands of all SMMUs, since the driver occupies the CPU on which it waits.
+ * With bench_first_cpu_consumes there is one such task, on a CPU that the driver is
+ * kept away from.
  */
 struct bench_smmu {
 	struct arm_smmu_fake *fake;
 	struct list_head timed;
 	unsigned int usecs;
+	bool dead;
+	u32 cons;
 	u32 next;
 	u32 seen;
 	ktime_t sync_end;
+	ktime_t last_sync;
 };
 
 static DEFINE_RAW_SPINLOCK(bench_lock);
 static LIST_HEAD(bench_timed);
 static struct bench_smmu *bench_smmus_of_test[BENCH_MAX_SMMUS];
 static unsigned int bench_num_smmus;
+static bool bench_first_cpu_consumes;
 
 static struct bench_smmu *bench_find(struct arm_smmu_fake *fake)
 {
@@ -117,9 +132,9 @@ static u32 bench_index(struct bench_smmu *bs, u32 index)
 	return Q_WRP(llq, index) | Q_IDX(llq, index);
 }
 
-static struct arm_smmu_fake *bench_create(struct kunit *test)
+static struct arm_smmu_fake *bench_create_small(struct kunit *test, unsigned int shift)
 {
-	struct arm_smmu_fake *fake = arm_smmu_fake_create(test, BENCH_SHIFT);
+	struct arm_smmu_fake *fake = arm_smmu_fake_create(test, shift);
 	struct arm_smmu_queue *q = &fake->smmu.cmdq.q;
 	struct bench_smmu *bs;
 
@@ -136,7 +151,15 @@ static struct arm_smmu_fake *bench_create(struct kunit *test)
 	KUNIT_ASSERT_LT(test, bench_num_smmus, BENCH_MAX_SMMUS);
 	bench_smmus_of_test[bench_num_smmus++] = bs;
 	q->cons_reg = q->prod_reg;
-	fake->smmu.features |= ARM_SMMU_FEAT_RANGE_INV | ARM_SMMU_FEAT_SVA;
+	fake->smmu.features |= ARM_SMMU_FEAT_SVA;
+	return fake;
+}
+
+static struct arm_smmu_fake *bench_create(struct kunit *test)
+{
+	struct arm_smmu_fake *fake = bench_create_small(test, BENCH_SHIFT);
+
+	fake->smmu.features |= ARM_SMMU_FEAT_RANGE_INV;
 	return fake;
 }
 
@@ -146,7 +169,7 @@ static void bench_consume(struct bench_smmu *bs)
 	struct arm_smmu_queue *q = &bs->fake->smmu.cmdq.q;
 	u32 prod = bench_index(bs, readl(q->prod_reg));
 
-	while (bs->next != prod) {
+	while (!bs->dead && bs->next != prod) {
 		u64 cmd = le64_to_cpu(Q_ENT(q, bs->next)[0]);
 		ktime_t now = ktime_get();
 
@@ -156,6 +179,7 @@ static void bench_consume(struct bench_smmu *bs)
 			if (ktime_before(now, bs->sync_end))
 				return;
 			bs->sync_end = 0;
+			bs->last_sync = now;
 		}
 		bs->next = bench_index(bs, bs->next + 1);
 		writel(bs->next, q->cons_reg);
@@ -184,7 +208,7 @@ static void bench_untime(void *data)
 	bs->fake->smmu.cmdq.q.cons_reg = bs->fake->smmu.cmdq.q.prod_reg;
 }
 
-/* Let a CMD_SYNC take some time, by the clock of the host */
+/* Let a CMD_SYNC take some time, by the clock of the machine */
 static void bench_set_time(struct arm_smmu_fake *fake, unsigned int usecs)
 {
 	struct bench_smmu *bs = bench_find(fake);
@@ -193,15 +217,17 @@ static void bench_set_time(struct arm_smmu_fake *fake, unsigned int usecs)
 
 	bs->usecs = usecs;
 	if (list_empty(&bench_timed))
-		for_each_online_cpu(cpu)
+		for_each_online_cpu(cpu) {
 			wake_up_process(arm_smmu_fake_create_task(test,
 								  bench_consumer,
 								  NULL, cpu));
+			if (bench_first_cpu_consumes)
+				break;
+		}
 	scoped_guard(raw_spinlock_irqsave, &bench_lock) {
 		bs->next = bench_index(bs, readl(fake->smmu.cmdq.q.prod_reg));
-		fake->queue.cons = bs->next;
-		fake->smmu.cmdq.q.cons_reg =
-			(u32 __force __iomem *)&fake->queue.cons;
+		bs->cons = bs->next;
+		fake->smmu.cmdq.q.cons_reg = (u32 __force __iomem *)&bs->cons;
 		list_add_tail(&bs->timed, &bench_timed);
 	}
 	KUNIT_ASSERT_EQ(test, 0,
@@ -236,6 +262,7 @@ static unsigned int bench_commands(struct arm_smmu_fake *fake,
 static int bench_init(struct kunit *test)
 {
 	bench_num_smmus = 0;
+	bench_first_cpu_consumes = false;
 	/* KUnit looks for static stubs in each poll, which is not to be measured */
 	current->kunit_test = NULL;
 	return 0;
@@ -274,10 +301,10 @@ static void bench_inval(struct iommu_domain *domain, size_t size)
  * Time
  */
 
-static void bench_need_cpus(struct kunit *test)
+static void bench_need_cpus(struct kunit *test, unsigned int num)
 {
-	if (num_online_cpus() < 2)
-		kunit_skip(test, "needs two CPUs");
+	if (num_online_cpus() < num)
+		kunit_skip(test, "needs %u CPUs", num);
 }
 
 /* One domain for a device behind each SMMU, or as many as that takes */
@@ -318,7 +345,7 @@ static void bench_time_inval(struct kunit *test)
 	unsigned int num_domains, cmds = 0, syncs = 0, i;
 	ktime_t start;
 
-	bench_need_cpus(test);
+	bench_need_cpus(test, 2);
 	for (i = 0; i < num; i++)
 		fms[i] = bench_add_dev(bench_create(test), BENCH_SID, false);
 	num_domains = bench_attach_all(test, fms, domains, num);
@@ -399,7 +426,7 @@ static void bench_time_sva(struct kunit *test)
 	struct bench_samples usecs = {};
 	struct iommu_sva *handle;
 
-	bench_need_cpus(test);
+	bench_need_cpus(test, 2);
 	KUNIT_ASSERT_EQ(test, 0, kunit_attach_mm());
 	for (i = 0; i < num; i++) {
 		fms[i] = bench_add_dev(bench_create(test), BENCH_SID, false);
@@ -440,68 +467,139 @@ static void bench_time_sva(struct kunit *test)
 	bench_report(test, &usecs, "us", "sva-munmap-%u", num);
 }
 
+/*
+ * A process that is bound to devices behind K SMMUs exits.
+ * sva-exit-K: microseconds of the exit. The SMMUs take BENCH_SYNC_USECS for a CMD_SYNC.
+ * sva-exit-stop-K: how many of them until the last CMD_SYNC completes. The others are
+ * for the core, which waits for SRCU.
+ */
+static void bench_time_exit(struct kunit *test)
+{
+	unsigned int num = *(const unsigned int *)test->param_value;
+	struct arm_smmu_fake_master *fms[BENCH_MAX_SMMUS];
+	struct iommu_sva *handles[BENCH_MAX_SMMUS];
+	struct bench_samples usecs = {}, stop = {};
+	struct mm_struct *mm;
+	ktime_t start, last;
+	unsigned int i;
+
+	bench_need_cpus(test, 2);
+	for (i = 0; i < num; i++)
+		fms[i] = bench_add_dev(bench_create(test), BENCH_SID, false);
+	for (i = 0; i < num; i++)
+		bench_set_time(fms[i]->fake, BENCH_SYNC_USECS);
+
+	for (; usecs.num < BENCH_SAMPLES; usecs.num++) {
+		mm = mm_alloc();
+		KUNIT_ASSERT_NOT_NULL(test, mm);
+		for (i = 0; i < num; i++) {
+			handles[i] = iommu_sva_bind_device(fms[i]->dev, mm);
+			KUNIT_ASSERT_NOT_ERR_OR_NULL(test, handles[i]);
+		}
+		start = ktime_get();
+		mmput(mm);
+		usecs.val[usecs.num] = ktime_us_delta(ktime_get(), start);
+		for (i = 0, last = start; i < num; i++)
+			last = max(last, bench_find(fms[i]->fake)->last_sync);
+		stop.val[stop.num++] = ktime_us_delta(last, start);
+		for (i = 0; i < num; i++)
+			iommu_sva_unbind_device(handles[i]);
+	}
+	bench_report(test, &usecs, "us", "sva-exit-%u", num);
+	bench_report(test, &stop, "us", "sva-exit-stop-%u", num);
+}
+
 struct bench_worker {
+	void (*run)(struct bench_worker *worker);
+	struct arm_smmu_fake_master *fm;
 	struct iommu_domain *domain;
 	struct completion exited;
-	atomic_t *waited_for;
+	ktime_t start;
+	ktime_t end;
 	unsigned int passes;
+	int ret;
 };
+
+static atomic_t bench_waited_for;
 
 static int bench_worker_run(void *data)
 {
 	struct bench_worker *worker = data;
-	ktime_t end;
 
 	/* All begin at once */
-	atomic_dec(worker->waited_for);
-	while (atomic_read(worker->waited_for))
+	atomic_dec(&bench_waited_for);
+	while (atomic_read(&bench_waited_for))
 		cpu_relax();
-	end = ktime_add_ms(ktime_get(), BENCH_PARALLEL_MS);
+	worker->start = ktime_get();
+	worker->run(worker);
+	worker->end = ktime_get();
+	kthread_complete_and_exit(&worker->exited, 0);
+}
+
+static void bench_worker_start(struct kunit *test, struct bench_worker *worker,
+			       unsigned int cpu)
+{
+	struct task_struct *task;
+
+	init_completion(&worker->exited);
+	task = kthread_create(bench_worker_run, worker, "bench/%u", cpu);
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, task);
+	kthread_bind(task, cpu);
+	wake_up_process(task);
+}
+
+/* A worker on each CPU from @cpu on. Return: microseconds until all have ended. */
+static u64 bench_work(struct kunit *test, struct bench_worker *workers,
+		      unsigned int num, unsigned int cpu)
+{
+	ktime_t start = KTIME_MAX, end = 0;
+	unsigned int i;
+
+	atomic_set(&bench_waited_for, num);
+	for (i = 0; i < num; i++)
+		bench_worker_start(test, &workers[i], cpu + i);
+	for (i = 0; i < num; i++) {
+		wait_for_completion(&workers[i].exited);
+		KUNIT_EXPECT_EQ(test, workers[i].ret, 0);
+		start = min(start, workers[i].start);
+		end = max(end, workers[i].end);
+	}
+	return ktime_us_delta(end, start);
+}
+
+static void bench_run_inval(struct bench_worker *worker)
+{
+	ktime_t end = ktime_add_ms(worker->start, BENCH_PARALLEL_MS);
+
 	while (ktime_before(ktime_get(), end)) {
 		bench_inval(worker->domain, SZ_4K);
 		worker->passes++;
 	}
-	kthread_complete_and_exit(&worker->exited, 0);
 }
 
-static void bench_parallel(struct kunit *test, struct iommu_domain *domain,
-			   const char *name, unsigned int num)
+/* Return: the number of all passes */
+static u64 bench_parallel(struct kunit *test, struct iommu_domain *domain,
+			  const char *name, unsigned int num, unsigned int cpu)
 {
+	struct bench_worker workers[BENCH_MAX_THREADS] = {};
 	struct bench_samples passes = {};
-	struct bench_worker *workers;
-	unsigned int cpu, i, total;
-	struct task_struct *task;
-	atomic_t *waited_for;
-
-	workers = kunit_kcalloc(test, num, sizeof(*workers), GFP_KERNEL);
-	KUNIT_ASSERT_NOT_NULL(test, workers);
-	waited_for = kunit_kzalloc(test, sizeof(*waited_for), GFP_KERNEL);
-	KUNIT_ASSERT_NOT_NULL(test, waited_for);
+	u64 usecs, sum, total = 0;
+	unsigned int i;
 
 	for (; passes.num < BENCH_SAMPLES; passes.num++) {
-		atomic_set(waited_for, num);
-		i = 0;
-		for_each_online_cpu(cpu) {
-			if (i == num)
-				break;
+		for (i = 0; i < num; i++) {
+			workers[i].run = bench_run_inval;
 			workers[i].domain = domain;
-			workers[i].waited_for = waited_for;
 			workers[i].passes = 0;
-			init_completion(&workers[i].exited);
-			task = kthread_create(bench_worker_run, &workers[i],
-					      "bench/%u", cpu);
-			KUNIT_ASSERT_NOT_ERR_OR_NULL(test, task);
-			kthread_bind(task, cpu);
-			wake_up_process(task);
-			i++;
 		}
-		for (i = 0, total = 0; i < num; i++) {
-			wait_for_completion(&workers[i].exited);
-			total += workers[i].passes;
-		}
-		passes.val[passes.num] = total * 1000ULL / BENCH_PARALLEL_MS;
+		usecs = bench_work(test, workers, num, cpu);
+		for (i = 0, sum = 0; i < num; i++)
+			sum += workers[i].passes;
+		passes.val[passes.num] = sum * USEC_PER_SEC / usecs;
+		total += sum;
 	}
 	bench_report(test, &passes, "passes/s", "%s-%u", name, num);
+	return total;
 }
 
 /*
@@ -514,15 +612,164 @@ static void bench_parallel_cpus(struct kunit *test)
 	struct iommu_domain *domain;
 	unsigned int ats, num;
 
-	bench_need_cpus(test);
+	bench_need_cpus(test, 2);
 	for (ats = 0; ats < 2; ats++) {
 		fm = bench_add_dev(bench_create(test), BENCH_SID, ats);
 		domain = arm_smmu_fake_alloc_domain(fm, 0);
 		KUNIT_ASSERT_EQ(test, 0, arm_smmu_fake_attach(fm, domain));
-		for (num = 1; num <= num_online_cpus(); num *= 2)
+		for (num = 1; num <= 2; num++)
 			bench_parallel(test, domain,
-				       ats ? "parallel-ats" : "parallel", num);
+				       ats ? "parallel-ats" : "parallel", num, 0);
 	}
+}
+
+/*
+ * Several threads, each on a CPU of its own
+ */
+
+static void bench_start_threads(struct kunit *test, unsigned int num)
+{
+	bench_need_cpus(test, num + 1);
+	bench_first_cpu_consumes = true;
+}
+
+/*
+ * inval-parallel-N: how many times a second N threads invalidate 4 KiB of one domain
+ * on one SMMU that takes BENCH_SYNC_USECS for a CMD_SYNC.
+ * inval-parallel-syncs-N: CMD_SYNCs of 100 such invalidations.
+ */
+static void bench_threads_inval(struct kunit *test)
+{
+	unsigned int num = *(const unsigned int *)test->param_value;
+	struct arm_smmu_fake_master *fm;
+	struct iommu_domain *domain;
+	unsigned int syncs = 0;
+	u64 passes;
+
+	bench_start_threads(test, num);
+	fm = bench_add_dev(bench_create(test), BENCH_SID, false);
+	domain = arm_smmu_fake_alloc_domain(fm, 0);
+	KUNIT_ASSERT_EQ(test, 0, arm_smmu_fake_attach(fm, domain));
+	bench_set_time(fm->fake, BENCH_SYNC_USECS);
+	bench_drop_cmds(fm->fake);
+	passes = bench_parallel(test, domain, "inval-parallel", num, 1);
+	bench_commands(fm->fake, &syncs);
+	bench_report_one(test, syncs * 100ULL / passes, "syncs/100",
+			 "inval-parallel-syncs", num);
+}
+
+static const unsigned int bench_threads[] = { 1, 2, 4, BENCH_MAX_THREADS };
+
+static void bench_threads_desc(const unsigned int *num, char *desc)
+{
+	snprintf(desc, KUNIT_PARAM_DESC_SIZE, "%u threads", *num);
+}
+
+KUNIT_ARRAY_PARAM(bench_threads, bench_threads, bench_threads_desc);
+
+static void bench_run_attach(struct bench_worker *worker)
+{
+	worker->ret = arm_smmu_fake_attach(worker->fm, worker->domain) ?:
+		arm_smmu_fake_attach(worker->fm, arm_smmu_fake_blocked(worker->fm));
+}
+
+/*
+ * attach-parallel-K: microseconds in which K threads attach and detach a device each,
+ * to a domain of its own, behind K SMMUs that take BENCH_SYNC_USECS for a CMD_SYNC.
+ */
+static void bench_threads_attach(struct kunit *test)
+{
+	unsigned int num = *(const unsigned int *)test->param_value;
+	struct bench_worker workers[BENCH_MAX_THREADS] = {};
+	struct bench_samples usecs = {};
+	unsigned int i;
+
+	bench_start_threads(test, num);
+	for (i = 0; i < num; i++) {
+		workers[i].run = bench_run_attach;
+		workers[i].fm = bench_add_dev(bench_create(test), BENCH_SID, false);
+		workers[i].domain = arm_smmu_fake_alloc_domain(workers[i].fm, 0);
+	}
+	for (i = 0; i < num; i++)
+		bench_set_time(workers[i].fm->fake, BENCH_SYNC_USECS);
+	for (; usecs.num < BENCH_SAMPLES; usecs.num++)
+		usecs.val[usecs.num] = bench_work(test, workers, num, 1);
+	bench_report(test, &usecs, "us", "attach-parallel-%u", num);
+}
+
+static void bench_run_fill(struct bench_worker *worker)
+{
+	bench_inval(worker->domain, BENCH_DEAD_SIZE);
+	bench_inval(worker->domain, BENCH_DEAD_SIZE);
+}
+
+static void bench_run_move(struct bench_worker *worker)
+{
+	worker->ret = arm_smmu_fake_attach(worker->fm, worker->domain);
+}
+
+/*
+ * attach-beside-none: microseconds to attach and detach a device behind an SMMU that
+ * takes BENCH_SYNC_USECS for a CMD_SYNC.
+ * attach-beside-dead: the same while an invalidation and an attach wait for another
+ * SMMU, which is dead and has a full queue. One that does not end within BENCH_DEAD_MS
+ * ends because the SMMU is dead no more, and is the only sample.
+ */
+static void bench_threads_dead(struct kunit *test)
+{
+	struct bench_samples alone = {}, beside = {};
+	struct bench_worker workers[3] = {};
+	struct arm_smmu_fake *dead;
+	struct bench_smmu *bs;
+	unsigned int i;
+
+	bench_start_threads(test, ARRAY_SIZE(workers));
+	dead = bench_create_small(test, BENCH_DEAD_SHIFT);
+	bs = bench_find(dead);
+	workers[0].run = bench_run_fill;
+	workers[0].fm = bench_add_dev(dead, BENCH_SID, false);
+	workers[0].domain = arm_smmu_fake_alloc_domain(workers[0].fm, 0);
+	KUNIT_ASSERT_EQ(test, 0,
+			arm_smmu_fake_attach(workers[0].fm, workers[0].domain));
+	workers[1].run = bench_run_move;
+	workers[1].fm = bench_add_dev(dead, BENCH_SID + 1, false);
+	workers[1].domain = workers[0].domain;
+	workers[2].run = bench_run_attach;
+	workers[2].fm = bench_add_dev(bench_create(test), BENCH_SID, false);
+	workers[2].domain = arm_smmu_fake_alloc_domain(workers[2].fm, 0);
+	bench_set_time(dead, 0);
+	bench_set_time(workers[2].fm->fake, BENCH_SYNC_USECS);
+
+	for (; alone.num < BENCH_SAMPLES; alone.num++)
+		alone.val[alone.num] = bench_work(test, &workers[2], 1, 3);
+	bench_report(test, &alone, "us", "attach-beside-none");
+
+	/* One invalidation times out, then the next one and the attach wait */
+	WRITE_ONCE(bs->dead, true);
+	for (i = 0; i < 2; i++) {
+		atomic_set(&bench_waited_for, 1);
+		bench_worker_start(test, &workers[i], 1 + i);
+		msleep(2 * ARM_SMMU_POLL_TIMEOUT_US / USEC_PER_MSEC);
+	}
+	while (beside.num < BENCH_SAMPLES && bs->dead) {
+		atomic_set(&bench_waited_for, 1);
+		bench_worker_start(test, &workers[2], 3);
+		if (!wait_for_completion_timeout(&workers[2].exited,
+						 msecs_to_jiffies(BENCH_DEAD_MS))) {
+			WRITE_ONCE(bs->dead, false);
+			wait_for_completion(&workers[2].exited);
+		}
+		KUNIT_EXPECT_EQ(test, workers[2].ret, 0);
+		beside.val[beside.num++] = ktime_us_delta(workers[2].end,
+							  workers[2].start);
+	}
+	for (i = 0; i < 2; i++)
+		KUNIT_EXPECT_FALSE(test, bs->dead && completion_done(&workers[i].exited));
+	WRITE_ONCE(bs->dead, false);
+	for (i = 0; i < 2; i++)
+		wait_for_completion(&workers[i].exited);
+	KUNIT_EXPECT_EQ(test, workers[1].ret, 0);
+	bench_report(test, &beside, "us", "attach-beside-dead");
 }
 
 /*
@@ -537,7 +784,7 @@ static void bench_time_detach(struct kunit *test)
 	unsigned int ats;
 	ktime_t start;
 
-	bench_need_cpus(test);
+	bench_need_cpus(test, 2);
 	for (ats = 0; ats < 2; ats++) {
 		struct bench_samples usecs = {};
 
@@ -555,6 +802,31 @@ static void bench_time_detach(struct kunit *test)
 		bench_report(test, &usecs, "us",
 			     ats ? "detach-ats-time-1" : "detach-time-1");
 	}
+}
+
+/*
+ * detach-ats-stays-time-1: nanoseconds to move the only device of a domain to
+ * another domain, with ATS on
+ */
+static void bench_time_move(struct kunit *test)
+{
+	struct iommu_domain *domains[2];
+	struct bench_samples nsecs = {};
+	struct arm_smmu_fake_master *fm;
+	ktime_t start;
+
+	bench_need_cpus(test, 2);
+	fm = bench_add_dev(bench_create(test), BENCH_SID, true);
+	domains[0] = arm_smmu_fake_alloc_domain(fm, 0);
+	domains[1] = arm_smmu_fake_alloc_domain(fm, 0);
+	KUNIT_ASSERT_EQ(test, 0, arm_smmu_fake_attach(fm, domains[0]));
+	for (; nsecs.num < BENCH_SAMPLES; nsecs.num++) {
+		start = ktime_get();
+		KUNIT_ASSERT_EQ(test, 0,
+				arm_smmu_fake_attach(fm, domains[!(nsecs.num % 2)]));
+		nsecs.val[nsecs.num] = ktime_to_ns(ktime_sub(ktime_get(), start));
+	}
+	bench_report(test, &nsecs, "ns", "detach-ats-stays-time-1");
 }
 
 /*
@@ -846,6 +1118,30 @@ static void bench_count_attach(struct kunit *test)
 	bench_report(test, &insns, "insns", "attach-1");
 }
 
+/* detach-ats-stays-1: instructions to move a device to another domain, with ATS on */
+static void bench_count_move(struct kunit *test)
+{
+	u64 nothing = bench_need_counter(test);
+	struct bench_samples insns = {};
+	struct arm_smmu_fake_master *fm;
+	struct iommu_domain *domains[2];
+	u64 there, back;
+
+	fm = bench_add_dev(bench_create(test), BENCH_SID, true);
+	domains[0] = arm_smmu_fake_alloc_domain(fm, 0);
+	domains[1] = arm_smmu_fake_alloc_domain(fm, 0);
+	bench_attach(test, fm, domains[0], arm_smmu_fake_blocked(fm));
+	KUNIT_ASSERT_TRUE(test, fm->master->ats_enabled);
+	for (; insns.num < BENCH_SAMPLES; insns.num++) {
+		there = bench_attach(test, fm, domains[1], domains[0]);
+		back = bench_attach(test, fm, domains[0], domains[1]);
+		insns.val[insns.num] = (there + back) / 2 - nothing;
+	}
+	/* The core does not know where the device is */
+	bench_attach(test, fm, arm_smmu_fake_blocked(fm), domains[0]);
+	bench_report(test, &insns, "insns", "detach-ats-stays-1");
+}
+
 static const unsigned int bench_devices[] = {
 	1, 4, 16, 64, 256, 1024, BENCH_MAX_DEVICES
 };
@@ -915,8 +1211,16 @@ static struct kunit_case arm_smmu_v3_bench_test_cases[] = {
 			      { .speed = KUNIT_SPEED_SLOW }),
 	KUNIT_CASE_PARAM_ATTR(bench_time_sva, bench_smmus_gen_params,
 			      { .speed = KUNIT_SPEED_SLOW }),
-	KUNIT_CASE_SLOW(bench_parallel_cpus),
+	KUNIT_CASE_PARAM_ATTR(bench_time_exit, bench_smmus_gen_params,
+			      { .speed = KUNIT_SPEED_SLOW }),
 	KUNIT_CASE_SLOW(bench_time_detach),
+	KUNIT_CASE_SLOW(bench_time_move),
+	KUNIT_CASE_SLOW(bench_parallel_cpus),
+	KUNIT_CASE_PARAM_ATTR(bench_threads_inval, bench_threads_gen_params,
+			      { .speed = KUNIT_SPEED_SLOW }),
+	KUNIT_CASE_PARAM_ATTR(bench_threads_attach, bench_threads_gen_params,
+			      { .speed = KUNIT_SPEED_SLOW }),
+	KUNIT_CASE_SLOW(bench_threads_dead),
 	KUNIT_CASE(bench_count_s1),
 	KUNIT_CASE(bench_count_s1_ats),
 	KUNIT_CASE(bench_count_s2_only),
@@ -925,6 +1229,7 @@ static struct kunit_case arm_smmu_v3_bench_test_cases[] = {
 	KUNIT_CASE(bench_count_nested),
 	KUNIT_CASE(bench_count_nested_ats),
 	KUNIT_CASE(bench_count_attach),
+	KUNIT_CASE(bench_count_move),
 	KUNIT_CASE_PARAM_ATTR(bench_count_attach_nth, bench_devices_gen_params,
 			      { .speed = KUNIT_SPEED_SLOW }),
 	{}

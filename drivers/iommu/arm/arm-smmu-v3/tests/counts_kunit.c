@@ -17,26 +17,14 @@
 #define TEST_USECS	100
 #define TEST_PHASES	8
 
-enum counts_test_kind {
-	KIND_S1,
-	KIND_S2,
-	KIND_NESTED,
-	KIND_SVA,
-};
+enum kind { KIND_S1, KIND_S2, KIND_NESTED, KIND_SVA };
 
-enum counts_test_path {
+enum way {
 	PATH_END,
 	/* On each SMMU, one after the other */
-	PATH_ATTACH,
-	PATH_DETACH,
-	PATH_SET_PASID,
-	PATH_CLEAR_PASID,
-	PATH_VSMMU,
+	PATH_ATTACH, PATH_DETACH, PATH_SET_PASID, PATH_CLEAR_PASID, PATH_VSMMU,
 	/* On all SMMUs at the same time */
-	PATH_PAGE,
-	PATH_TABLE,
-	PATH_ALL,
-	PATH_EXIT,
+	PATH_PAGE, PATH_TABLE, PATH_ALL, PATH_EXIT,
 };
 
 /*
@@ -44,15 +32,15 @@ enum counts_test_path {
  * CFGI_STE, c CFGI_CD, a TLBI of an ASID, v of an address, i of an IPA, n of all
  * stage 1 of a VMID, m of a VMID, t ATC_INV, '.' CMD_SYNC.
  */
-static const struct counts_test_program {
+static const struct program {
 	const char *name;
-	enum counts_test_kind kind;
+	enum kind kind;
 	bool ats;
 	struct {
-		enum counts_test_path path;
+		enum way path;
 		const char *ops;
 	} rows[8];
-} counts_test_programs[] = {
+} programs[] = {
 	{ "S1", KIND_S1, false, {
 		{ PATH_ATTACH, "c.c.s.s." },
 		{ PATH_PAGE, "v." },
@@ -103,11 +91,11 @@ static const struct counts_test_program {
 	} },
 };
 
-KUNIT_ARRAY_PARAM_DESC(counts_test_program, counts_test_programs, name);
+KUNIT_ARRAY_PARAM_DESC(programs, programs, name);
 
-struct counts_test {
+struct counts {
 	struct kunit *test;
-	enum counts_test_kind kind;
+	enum kind kind;
 	unsigned int num;
 	struct arm_smmu_fake *fakes[TEST_SMMUS];
 	struct arm_smmu_fake_master *fms[TEST_SMMUS];
@@ -120,25 +108,26 @@ struct counts_test {
 
 KUNIT_DEFINE_ACTION_WRAPPER(mmput_wrapper, mmput, struct mm_struct *);
 
-/* Make what is attached to the first @num SMMUs */
-static void counts_test_alloc(struct counts_test *ct, unsigned int num)
+static void alloc_mm(struct counts *ct)
 {
-	struct kunit *test = ct->test;
+	ct->mm = mm_alloc();
+	KUNIT_ASSERT_NOT_NULL(ct->test, ct->mm);
+	ct->mm->task_size = TASK_SIZE;
+	arch_pick_mmap_layout(ct->mm, &current->signal->rlim[RLIMIT_STACK]);
+	arm_smmu_fake_add_action(ct->test, mmput_wrapper, ct->mm);
+}
+
+/* Make what is attached to the first @num SMMUs */
+static void alloc(struct counts *ct, unsigned int num)
+{
 	unsigned int i;
 
 	ct->num = num;
 	if (ct->kind == KIND_SVA) {
-		ct->mm = mm_alloc();
-		KUNIT_ASSERT_NOT_NULL(test, ct->mm);
-		ct->mm->task_size = TASK_SIZE;
-		arch_pick_mmap_layout(ct->mm, &current->signal->rlim[RLIMIT_STACK]);
-		KUNIT_ASSERT_EQ(test, 0,
-				kunit_add_action_or_reset(test, mmput_wrapper,
-							  ct->mm));
+		alloc_mm(ct);
 		return;
 	}
-	ct->domain = arm_smmu_fake_alloc_domain(ct->fms[0],
-						ct->kind == KIND_S1 ? 0 :
+	ct->domain = arm_smmu_fake_alloc_domain(ct->fms[0], ct->kind == KIND_S1 ? 0 :
 						IOMMU_HWPT_ALLOC_NEST_PARENT);
 	for (i = 0; i < num; i++) {
 		ct->attached[i] = ct->domain;
@@ -152,35 +141,7 @@ static void counts_test_alloc(struct counts_test *ct, unsigned int num)
 	}
 }
 
-static int counts_test_do(struct counts_test *ct, enum counts_test_path path,
-			  unsigned int i)
-{
-	struct arm_smmu_fake_master *fm = ct->fms[i];
-
-	switch (path) {
-	case PATH_ATTACH:
-		if (ct->kind != KIND_SVA)
-			return arm_smmu_fake_attach(fm, ct->attached[i]);
-		ct->handles[i] = iommu_sva_bind_device(fm->dev, ct->mm);
-		return PTR_ERR_OR_ZERO(ct->handles[i]);
-	case PATH_DETACH:
-		if (ct->kind != KIND_SVA)
-			return arm_smmu_fake_block(fm);
-		iommu_sva_unbind_device(ct->handles[i]);
-		return 0;
-	case PATH_SET_PASID:
-		return arm_smmu_fake_set_pasid(fm, ct->domain, TEST_PASID,
-					       NULL);
-	case PATH_CLEAR_PASID:
-		return arm_smmu_fake_clear_pasid(fm, TEST_PASID, ct->domain);
-	default:
-		kunit_release_action(ct->test, arm_smmu_fake_vsmmu_destroy,
-				     ct->vsmmus[i]);
-		return 0;
-	}
-}
-
-static void counts_test_drop(struct counts_test *ct)
+static void drop(struct counts *ct)
 {
 	unsigned int i;
 
@@ -188,8 +149,24 @@ static void counts_test_drop(struct counts_test *ct)
 		arm_smmu_fake_drop_cmds(ct->fakes[i]);
 }
 
+static int attach(struct counts *ct, unsigned int i)
+{
+	if (ct->kind != KIND_SVA)
+		return arm_smmu_fake_attach(ct->fms[i], ct->attached[i]);
+	ct->handles[i] = iommu_sva_bind_device(ct->fms[i]->dev, ct->mm);
+	return PTR_ERR_OR_ZERO(ct->handles[i]);
+}
+
+static int detach(struct counts *ct, unsigned int i)
+{
+	if (ct->kind != KIND_SVA)
+		return arm_smmu_fake_block(ct->fms[i]);
+	iommu_sva_unbind_device(ct->handles[i]);
+	return 0;
+}
+
 /* The neighbours of the page keep the table that maps it */
-static int counts_test_munmap(struct counts_test *ct)
+static int unmap_mm(struct counts *ct)
 {
 	unsigned long uaddr;
 	int ret;
@@ -198,40 +175,64 @@ static int counts_test_munmap(struct counts_test *ct)
 	uaddr = vm_mmap(NULL, 0, 3 * PAGE_SIZE, PROT_READ | PROT_WRITE,
 			MAP_ANONYMOUS | MAP_PRIVATE, 0);
 	ret = clear_user((void __user *)uaddr, 3 * PAGE_SIZE);
-	counts_test_drop(ct);
+	drop(ct);
 	if (!ret)
 		ret = vm_munmap(uaddr + PAGE_SIZE, PAGE_SIZE);
 	kthread_unuse_mm(ct->mm);
 	return ret;
 }
 
-static int counts_test_do_all(struct counts_test *ct, enum counts_test_path path)
+/* A table of pages goes, or a page whose table stays */
+static int unmap(struct counts *ct, size_t size)
 {
-	/* A table of pages goes, or a page whose table stays */
-	size_t size = path == PATH_TABLE ? SZ_2M : SZ_4K;
 	unsigned long iova;
 	int ret = 0;
 
-	if (path == PATH_EXIT) {
-		kunit_release_action(ct->test, mmput_wrapper, ct->mm);
-		return 0;
-	}
-	if (path == PATH_ALL) {
-		iommu_flush_iotlb_all(ct->domain);
-		return 0;
-	}
 	if (ct->kind == KIND_SVA)
-		return counts_test_munmap(ct);
+		return unmap_mm(ct);
 	for (iova = 0; iova < size && !ret; iova += SZ_4K)
-		ret = iommu_map(ct->domain, TEST_IOVA + iova, SZ_4K, SZ_4K,
-				IOMMU_READ, GFP_KERNEL);
-	counts_test_drop(ct);
+		ret = iommu_map(ct->domain, TEST_IOVA + iova, SZ_4K, SZ_4K, IOMMU_READ,
+				GFP_KERNEL);
+	drop(ct);
 	return ret ?: iommu_unmap(ct->domain, TEST_IOVA, size) - size;
 }
 
-/* All SMMUs got @want, and finished each phase before any began the next */
-static void counts_test_expect(struct counts_test *ct, const char *want,
-			       bool phases, u64 time)
+static int run_path(struct counts *ct, enum way path, unsigned int i)
+{
+	switch (path) {
+	case PATH_ATTACH:
+		return attach(ct, i);
+	case PATH_DETACH:
+		return detach(ct, i);
+	case PATH_SET_PASID:
+		return arm_smmu_fake_set_pasid(ct->fms[i], ct->domain, TEST_PASID, NULL);
+	case PATH_CLEAR_PASID:
+		return arm_smmu_fake_clear_pasid(ct->fms[i], TEST_PASID, ct->domain);
+	case PATH_PAGE:
+		return unmap(ct, SZ_4K);
+	case PATH_TABLE:
+		return unmap(ct, SZ_2M);
+	case PATH_ALL:
+		iommu_flush_iotlb_all(ct->domain);
+		return 0;
+	case PATH_EXIT:
+		kunit_release_action(ct->test, mmput_wrapper, ct->mm);
+		return 0;
+	default:
+		kunit_release_action(ct->test, arm_smmu_fake_vsmmu_destroy, ct->vsmmus[i]);
+		return 0;
+	}
+}
+
+/* When the first and the last command of a phase were consumed */
+struct phases {
+	u64 first[TEST_PHASES + 1];
+	u64 last[TEST_PHASES + 1];
+};
+
+/* Expect that an SMMU got @want. Return the number of phases. */
+static unsigned int expect(struct counts *ct, unsigned int i, const char *want,
+			   struct phases *phases)
 {
 	static const char letters[256] = {
 		[CMDQ_OP_CFGI_STE] = 's', [CMDQ_OP_CFGI_CD] = 'c',
@@ -240,81 +241,75 @@ static void counts_test_expect(struct counts_test *ct, const char *want,
 		[CMDQ_OP_TLBI_S12_VMALL] = 'm', [CMDQ_OP_ATC_INV] = 't',
 		[CMDQ_OP_CMD_SYNC] = '.',
 	};
-	u64 first[TEST_PHASES + 1], last[TEST_PHASES + 1] = {}, stamp;
-	unsigned int i, num, phase = 0;
-	struct kunit *test = ct->test;
+	unsigned int num = 0, phase = 0;
 	struct arm_smmu_cmd cmd;
-	char ops[64];
+	char ops[64] = "";
+	u64 stamp;
 	u8 op;
 
-	memset(first, 0xff, sizeof(first));
-	for (i = 0; i < ct->num; i++) {
-		num = 0;
-		phase = 0;
-		while (arm_smmu_fake_next_cmd(ct->fakes[i], &cmd)) {
-			op = FIELD_GET(CMDQ_0_OP, cmd.data[0]);
-			if (op == CMDQ_OP_PREFETCH_CFG)
-				continue;
-			KUNIT_ASSERT_LT(test, num, sizeof(ops) - 1);
-			KUNIT_ASSERT_LT(test, phase, TEST_PHASES);
-			ops[num++] = letters[op] ?: '?';
-			stamp = arm_smmu_fake_last_cmd(ct->fakes[i])->stamp;
-			first[phase] = min(first[phase], stamp);
-			last[phase] = max(last[phase], stamp);
-			phase += op == CMDQ_OP_CMD_SYNC;
-		}
-		ops[num] = 0;
-		KUNIT_EXPECT_STREQ_MSG(test, ops, want, "SMMU %u of %u", i,
-				       ct->num);
+	while (arm_smmu_fake_next_cmd(ct->fakes[i], &cmd)) {
+		op = FIELD_GET(CMDQ_0_OP, cmd.data[0]);
+		if (op == CMDQ_OP_PREFETCH_CFG)
+			continue;
+		KUNIT_ASSERT_LT(ct->test, num, sizeof(ops) - 1);
+		KUNIT_ASSERT_LT(ct->test, phase, TEST_PHASES);
+		ops[num++] = letters[op] ?: '?';
+		stamp = arm_smmu_fake_last_cmd(ct->fakes[i])->stamp;
+		phases->first[phase] = min(phases->first[phase], stamp);
+		phases->last[phase] = max(phases->last[phase], stamp);
+		phase += op == CMDQ_OP_CMD_SYNC;
 	}
-	if (!phases)
+	KUNIT_EXPECT_STREQ_MSG(ct->test, ops, want, "SMMU %u of %u", i, ct->num);
+	return phase;
+}
+
+/* SMMUs take their time at once, and finish each phase before any begins the next */
+static void run_row(struct counts *ct, enum way path, const char *want)
+{
+	unsigned int i, num = path < PATH_PAGE ? ct->num : 1, phase = 0;
+	u64 start = arm_smmu_fake_now(), time;
+	struct phases phases = {};
+
+	memset(phases.first, 0xff, sizeof(phases.first));
+	drop(ct);
+	for (i = 0; i < num; i++)
+		KUNIT_ASSERT_EQ(ct->test, 0, run_path(ct, path, i));
+	time = arm_smmu_fake_now() - start;
+	for (i = 0; i < ct->num; i++)
+		phase = expect(ct, i, want, &phases);
+	if (path < PATH_PAGE || path == PATH_EXIT)
 		return;
-	/* The SMMUs take their time at once */
-	KUNIT_EXPECT_LE(test, time, (phase + 1) * TEST_USECS * NSEC_PER_USEC);
+	KUNIT_EXPECT_LE(ct->test, time, (phase + 1) * TEST_USECS * NSEC_PER_USEC);
 	for (i = 0; i < TEST_PHASES; i++)
-		KUNIT_EXPECT_LT(test, last[i], first[i + 1]);
+		KUNIT_EXPECT_LT(ct->test, phases.last[i], phases.first[i + 1]);
 }
 
 static void counts_test_run(struct kunit *test)
 {
-	const struct counts_test_program *program = test->param_value;
-	struct counts_test *ct = kunit_kzalloc(test, sizeof(*ct), GFP_KERNEL);
-	const u32 sids[] = { 1 };
-	unsigned int i, num, row;
-	u64 start;
+	const struct program *program = test->param_value;
+	struct counts *ct = arm_smmu_fake_zalloc(test, sizeof(*ct));
+	const u32 sid = 1;
+	unsigned int i, row;
 
-	KUNIT_ASSERT_NOT_NULL(test, ct);
 	ct->test = test;
 	ct->kind = program->kind;
 	for (i = 0; i < TEST_SMMUS; i++) {
 		ct->fakes[i] = arm_smmu_fake_create(test, 8);
 		ct->fakes[i]->smmu.features |= ARM_SMMU_FEAT_SVA;
 		ct->fms[i] = program->ats ?
-			arm_smmu_fake_add_pci_master(ct->fakes[i], sids, 1, 4) :
-			arm_smmu_fake_add_master(ct->fakes[i], 1, 4);
+			arm_smmu_fake_add_pci_master(ct->fakes[i], &sid, 1, 4) :
+			arm_smmu_fake_add_master(ct->fakes[i], sid, 4);
 		arm_smmu_fake_set_time(ct->fakes[i], TEST_USECS);
 	}
-
-	for (num = 1; num <= TEST_SMMUS; num++) {
-		counts_test_alloc(ct, num);
-		for (row = 0; program->rows[row].path != PATH_END; row++) {
-			enum counts_test_path path = program->rows[row].path;
-
-			counts_test_drop(ct);
-			start = arm_smmu_fake_now();
-			if (path >= PATH_PAGE)
-				KUNIT_EXPECT_EQ(test, 0, counts_test_do_all(ct, path));
-			for (i = 0; path < PATH_PAGE && i < num; i++)
-				KUNIT_ASSERT_EQ(test, 0, counts_test_do(ct, path, i));
-			counts_test_expect(ct, program->rows[row].ops,
-					   path >= PATH_PAGE && path < PATH_EXIT,
-					   arm_smmu_fake_now() - start);
-		}
+	for (i = 1; i <= TEST_SMMUS; i++) {
+		alloc(ct, i);
+		for (row = 0; program->rows[row].path != PATH_END; row++)
+			run_row(ct, program->rows[row].path, program->rows[row].ops);
 	}
 }
 
 static struct kunit_case counts_test_cases[] = {
-	KUNIT_CASE_PARAM(counts_test_run, counts_test_program_gen_params),
+	KUNIT_CASE_PARAM(counts_test_run, programs_gen_params),
 	{}
 };
 

@@ -3,8 +3,16 @@
  * KUnit tests with an SMMU that is dead: it consumes nothing, its queue is full,
  * an invalidation and an attach wait for it. Nothing else must wait.
  */
+#include <kunit/static_stub.h>
+#include <kunit/test-bug.h>
+#include <linux/kthread.h>
+#include <linux/mman.h>
+#include <linux/platform_device.h>
 #include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
 #include <linux/seq_file.h>
+#include <linux/uaccess.h>
+#include <uapi/linux/iommufd.h>
 
 #include "fake.h"
 
@@ -14,6 +22,7 @@
 #define TEST_PASID	2
 /* One for each CMD_SYNC in the queue, then two without space */
 #define TEST_TIMEOUTS	((1 << TEST_SHIFT) / 2 + 2)
+#define TEST_TIMEOUT_NS	((u64)ARM_SMMU_POLL_TIMEOUT_US * NSEC_PER_USEC)
 
 struct dead_test {
 	struct arm_smmu_fake *dead;
@@ -24,7 +33,18 @@ struct dead_test {
 	struct iommu_domain *dead_domain;
 	struct iommu_domain *domain;
 	struct iommu_domain *other;
+	struct iommu_domain *parent;
+	/* Of the tasks that a case runs */
 	bool stop;
+	bool started;
+	bool ended;
+	int ret;
+	unsigned int num_waits;
+	unsigned int num_off;
+	unsigned int irq_event;
+	struct arm_vsmmu *vsmmu;
+	struct mm_struct *mm;
+	struct iommu_user_data_array array;
 };
 
 static int dead_test_walk(void *data)
@@ -43,108 +63,95 @@ static int dead_test_wait_attach(void *data)
 	return arm_smmu_fake_attach(dt->fm_too, dt->dead_domain);
 }
 
-/* Each of these undoes what it does */
-static int dead_op_attach(struct kunit *test, struct dead_test *dt)
+/* A walker that takes its time */
+static int dead_test_read(void *data)
 {
-	return arm_smmu_fake_attach(dt->fm, dt->domain) ?:
-	       arm_smmu_fake_block(dt->fm);
-}
+	unsigned long end = jiffies + HZ;
+	struct dead_test *dt = data;
 
-static int dead_op_move(struct kunit *test, struct dead_test *dt)
-{
-	int ret = arm_smmu_fake_attach(dt->fm, dt->domain);
-
-	KUNIT_EXPECT_TRUE(test, dt->fm->master->ats_enabled);
-	return ret ?: arm_smmu_fake_attach(dt->fm, dt->other) ?:
-	       arm_smmu_fake_block(dt->fm);
-}
-
-static int dead_op_pasid(struct kunit *test, struct dead_test *dt)
-{
-	return arm_smmu_fake_set_pasid(dt->fm, dt->domain, TEST_PASID, NULL) ?:
-	       arm_smmu_fake_clear_pasid(dt->fm, TEST_PASID, dt->domain);
-}
-
-static int dead_op_unmap(struct kunit *test, struct dead_test *dt)
-{
-	int ret = arm_smmu_fake_attach(dt->fm, dt->domain);
-
-	KUNIT_EXPECT_EQ(test, 0, iommu_map(dt->domain, TEST_IOVA, 0, SZ_64K,
-					   IOMMU_READ, GFP_KERNEL));
-	KUNIT_EXPECT_EQ(test, SZ_64K, iommu_unmap(dt->domain, TEST_IOVA, SZ_64K));
-	return ret ?: arm_smmu_fake_block(dt->fm);
-}
-
-#if IS_ENABLED(CONFIG_ARM_SMMU_V3_IOMMUFD)
-static int dead_op_vsmmu(struct kunit *test, struct dead_test *dt)
-{
-	struct iommu_domain *parent =
-		arm_smmu_fake_alloc_domain(dt->fm, IOMMU_HWPT_ALLOC_NEST_PARENT);
-	struct arm_vsmmu vsmmu = {};
-	int ret = arm_smmu_fake_vsmmu_init(&vsmmu, dt->fake, parent);
-
-	if (ret)
-		return ret;
-	arm_smmu_fake_vsmmu_destroy(&vsmmu);
+	rcu_read_lock();
+	WRITE_ONCE(dt->started, true);
+	while (time_before(jiffies, end))
+		cpu_relax();
+	WRITE_ONCE(dt->ended, true);
+	rcu_read_unlock();
 	return 0;
 }
-#endif
 
-#if IS_ENABLED(CONFIG_ARM_SMMU_V3_SVA)
-/* Bind, exit of the process, unbind */
-static int dead_op_sva(struct kunit *test, struct dead_test *dt)
+static struct task_struct *dead_test_start(struct kunit *test, int (*run)(void *data))
 {
+	struct dead_test *dt = test->priv;
+	struct task_struct *task;
+
+	dt->started = false;
+	dt->ended = false;
+	task = arm_smmu_fake_run_task(test, run, dt);
+	while (!READ_ONCE(dt->started))
+		cond_resched();
+	return task;
+}
+
+/* Attach, unmap, move with ATS on, use a PASID, detach */
+static void dead_test_domains(struct kunit *test, struct dead_test *dt)
+{
+	KUNIT_EXPECT_EQ(test, 0, arm_smmu_fake_attach(dt->fm, dt->domain));
+	KUNIT_EXPECT_TRUE(test, dt->fm->master->ats_enabled);
+	KUNIT_EXPECT_EQ(test, 0, iommu_map(dt->domain, TEST_IOVA, 0, SZ_64K, IOMMU_READ,
+					   GFP_KERNEL));
+	KUNIT_EXPECT_EQ(test, SZ_64K, iommu_unmap(dt->domain, TEST_IOVA, SZ_64K));
+	KUNIT_EXPECT_EQ(test, 0, arm_smmu_fake_attach(dt->fm, dt->other));
+	KUNIT_EXPECT_EQ(test, 0, arm_smmu_fake_set_pasid(dt->fm, dt->domain, TEST_PASID, NULL));
+	KUNIT_EXPECT_EQ(test, 0, arm_smmu_fake_clear_pasid(dt->fm, TEST_PASID, dt->domain));
+	KUNIT_EXPECT_EQ(test, 0, arm_smmu_fake_block(dt->fm));
+}
+
+/* A VMID is taken, flushed and freed */
+static void dead_test_vsmmu(struct kunit *test, struct dead_test *dt)
+{
+#if IS_ENABLED(CONFIG_ARM_SMMU_V3_IOMMUFD)
+	struct arm_vsmmu vsmmu = {};
+
+	KUNIT_ASSERT_EQ(test, 0, arm_smmu_fake_vsmmu_init(&vsmmu, dt->fake, dt->parent));
+	arm_smmu_fake_vsmmu_destroy(&vsmmu);
+#endif
+}
+
+/* Bind, exit of the process, unbind. Not if the dead SMMU is used for SVA, too. */
+static void dead_test_sva(struct kunit *test, struct dead_test *dt)
+{
+#if IS_ENABLED(CONFIG_ARM_SMMU_V3_SVA)
 	struct mm_struct *mm = mm_alloc();
 	struct iommu_sva *handle;
 
-	if (!mm)
-		return -ENOMEM;
+	KUNIT_ASSERT_NOT_NULL(test, mm);
 	handle = iommu_sva_bind_device(dt->fm->dev, mm);
 	mmput(mm);
-	if (IS_ERR(handle))
-		return PTR_ERR(handle);
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, handle);
 	iommu_sva_unbind_device(handle);
-	return 0;
-}
 #endif
+}
 
-#ifdef CONFIG_IOMMU_DEBUGFS
-static int dead_op_debugfs(struct kunit *test, struct dead_test *dt)
+static void dead_test_debugfs(struct kunit *test, struct dead_test *dt)
 {
+#ifdef CONFIG_IOMMU_DEBUGFS
 	struct seq_file file = { .private = &dt->dead->smmu, .size = SZ_4K };
 
 	file.buf = kunit_kzalloc(test, file.size, GFP_KERNEL);
-	return file.buf ? arm_smmu_debugfs_show(&file, NULL) : -ENOMEM;
-}
+	KUNIT_ASSERT_NOT_NULL(test, file.buf);
+	KUNIT_EXPECT_EQ(test, 0, arm_smmu_debugfs_show(&file, NULL));
 #endif
+}
 
-static int dead_op_rcu(struct kunit *test, struct dead_test *dt)
+/* Of the SMMU that is dead. It waits for no walker. */
+static void dead_test_shutdown(struct kunit *test, struct dead_test *dt)
 {
-	synchronize_rcu();
-	return 0;
-}
+	struct device_driver *drv = driver_find("arm-smmu-v3", &platform_bus_type);
 
-static const struct dead_op {
-	const char *name;
-	int (*run)(struct kunit *test, struct dead_test *dt);
-} dead_ops[] = {
-	{ "attach and detach", dead_op_attach },
-	{ "move with ATS", dead_op_move },
-	{ "PASID", dead_op_pasid },
-	{ "map and unmap", dead_op_unmap },
-#if IS_ENABLED(CONFIG_ARM_SMMU_V3_IOMMUFD)
-	/* A VMID is taken, flushed and freed */
-	{ "vSMMU", dead_op_vsmmu },
-#endif
-#if IS_ENABLED(CONFIG_ARM_SMMU_V3_SVA)
-	/* Not if the dead SMMU is used for SVA, too */
-	{ "SVA", dead_op_sva },
-#endif
-#ifdef CONFIG_IOMMU_DEBUGFS
-	{ "debugfs", dead_op_debugfs },
-#endif
-	{ "grace period", dead_op_rcu },
-};
+	KUNIT_ASSERT_NOT_NULL(test, drv);
+	dead_test_start(test, dead_test_read);
+	to_platform_driver(drv)->shutdown(dt->dead->pdev);
+	KUNIT_EXPECT_FALSE(test, READ_ONCE(dt->ended));
+}
 
 static int dead_test_init(struct kunit *test)
 {
@@ -157,14 +164,14 @@ static int dead_test_init(struct kunit *test)
 	dt->fm_dead = arm_smmu_fake_add_master(dt->dead, 1, 0);
 	dt->fm_too = arm_smmu_fake_add_master(dt->dead, 2, 0);
 	dt->dead_domain = arm_smmu_fake_alloc_domain(dt->fm_dead, 0);
-	KUNIT_ASSERT_EQ(test, 0,
-			arm_smmu_fake_attach(dt->fm_dead, dt->dead_domain));
+	KUNIT_ASSERT_EQ(test, 0, arm_smmu_fake_attach(dt->fm_dead, dt->dead_domain));
 
 	dt->fake = arm_smmu_fake_create(test, 8);
 	dt->fake->smmu.features |= ARM_SMMU_FEAT_SVA;
 	dt->fm = arm_smmu_fake_add_pci_master(dt->fake, &sid, 1, 4);
 	dt->domain = arm_smmu_fake_alloc_domain(dt->fm, 0);
 	dt->other = arm_smmu_fake_alloc_domain(dt->fm, 0);
+	dt->parent = arm_smmu_fake_alloc_domain(dt->fm, IOMMU_HWPT_ALLOC_NEST_PARENT);
 	KUNIT_ASSERT_EQ(test, 0, arm_smmu_fake_block(dt->fm));
 	return 0;
 }
@@ -183,35 +190,40 @@ static struct task_struct *dead_test_die(struct kunit *test)
 	return task;
 }
 
-static void dead_test_others(struct kunit *test)
+/* The SMMU consumes again, so the tasks end */
+static void dead_test_revive(struct kunit *test, struct task_struct *task)
 {
 	struct dead_test *dt = test->priv;
-	struct task_struct *task = dead_test_die(test);
-	struct task_struct *attach =
-		arm_smmu_fake_run_task(test, dead_test_wait_attach, dt);
-	unsigned int i, num = arm_smmu_fake_num_timeouts();
 
-	while (!mutex_is_locked(&to_smmu_domain(dt->dead_domain)->lock))
-		cond_resched();
-	for (i = 0; i < ARRAY_SIZE(dead_ops); i++) {
-		KUNIT_EXPECT_EQ_MSG(test, 0, dead_ops[i].run(test, dt), "%s",
-				    dead_ops[i].name);
-		KUNIT_EXPECT_TRUE_MSG(test, dt->dead->queue.stopped, "%s",
-				      dead_ops[i].name);
-	}
-	KUNIT_EXPECT_EQ(test, num, arm_smmu_fake_num_timeouts());
-	/* Interrupts are off for as long as a CMD_SYNC may take, but no longer */
-	KUNIT_EXPECT_LT(test, arm_smmu_fake_longest_wait(),
-			2ULL * ARM_SMMU_POLL_TIMEOUT_US * NSEC_PER_USEC);
-
-	/* The SMMU consumes again, so both tasks end */
 	WRITE_ONCE(dt->stop, true);
 	arm_smmu_fake_thaw();
 	arm_smmu_fake_start(dt->dead);
 	arm_smmu_fake_join_task(test, task);
+}
+
+static void dead_test_others(struct kunit *test)
+{
+	struct dead_test *dt = test->priv;
+	struct task_struct *task = dead_test_die(test);
+	struct task_struct *attach = arm_smmu_fake_run_task(test, dead_test_wait_attach, dt);
+	unsigned int num = arm_smmu_fake_num_timeouts();
+
+	while (!mutex_is_locked(&to_smmu_domain(dt->dead_domain)->lock))
+		cond_resched();
+	dead_test_domains(test, dt);
+	dead_test_vsmmu(test, dt);
+	dead_test_sva(test, dt);
+	dead_test_debugfs(test, dt);
+	synchronize_rcu();
+	dead_test_shutdown(test, dt);
+	KUNIT_EXPECT_TRUE(test, dt->dead->queue.stopped);
+	KUNIT_EXPECT_EQ(test, num, arm_smmu_fake_num_timeouts());
+	/* Interrupts are off for as long as a CMD_SYNC may take, but no longer */
+	KUNIT_EXPECT_LT(test, arm_smmu_fake_longest_wait(), 2 * TEST_TIMEOUT_NS);
+
+	dead_test_revive(test, task);
 	arm_smmu_fake_join_task(test, attach);
-	KUNIT_EXPECT_PTR_EQ(test, dt->dead_domain,
-			    iommu_get_domain_for_dev(dt->fm_too->dev));
+	KUNIT_EXPECT_PTR_EQ(test, dt->dead_domain, iommu_get_domain_for_dev(dt->fm_too->dev));
 }
 
 /* An SMMU that has left the array is not waited for any more */
@@ -219,9 +231,8 @@ static void dead_test_leaves(struct kunit *test)
 {
 	struct dead_test *dt = test->priv;
 	struct task_struct *task = dead_test_die(test);
-	struct arm_smmu_inv *inv =
-		arm_smmu_invs_find(arm_smmu_fake_invs(dt->dead_domain),
-				   &dt->dead->smmu, INV_TYPE_S1_ASID);
+	struct arm_smmu_inv *inv = arm_smmu_invs_find(arm_smmu_fake_invs(dt->dead_domain),
+						      &dt->dead->smmu, INV_TYPE_S1_ASID);
 
 	KUNIT_ASSERT_NOT_NULL(test, inv);
 	WRITE_ONCE(dt->stop, true);
@@ -232,33 +243,95 @@ static void dead_test_leaves(struct kunit *test)
 	arm_smmu_fake_start(dt->dead);
 }
 
-/* An invalidation that had to wait is issued when there is space again */
-static void dead_test_revives(struct kunit *test)
+#if IS_ENABLED(CONFIG_ARM_SMMU_V3_IOMMUFD)
+static int dead_test_invalidate(void *data)
 {
-	struct dead_test *dt = test->priv;
-	u64 sum, num = arm_smmu_fake_num_consumed(dt->dead, &sum);
-	struct task_struct *task = dead_test_die(test);
+	struct dead_test *dt = data;
 
-	WRITE_ONCE(dt->stop, true);
-	arm_smmu_fake_thaw();
-	arm_smmu_fake_start(dt->dead);
-	arm_smmu_fake_join_task(test, task);
-	KUNIT_EXPECT_EQ(test, arm_smmu_fake_num_consumed(dt->dead, &sum) - num,
-			(1 << TEST_SHIFT) / 2 + 1);
+	kthread_use_mm(dt->mm);
+	allow_kernel_signal(SIGKILL);
+	WRITE_ONCE(dt->started, true);
+	dt->ret = arm_vsmmu_cache_invalidate(&dt->vsmmu->core, &dt->array);
+	WRITE_ONCE(dt->ended, true);
+	flush_signals(current);
+	kthread_unuse_mm(dt->mm);
+	return 0;
 }
 
-#if IS_ENABLED(CONFIG_ARM_SMMU_V3_SVA)
 /*
- * A process exits that is bound behind many SMMUs, of which one does not answer.
- * All are waited for at the same time: the CFGIs, then the TLBIs. That the CFGI
- * timed out is known when the ASID is flushed.
+ * A VMM that waits with the invalidation of a guest holds up no grace period, and can
+ * be killed. What waits otherwise is issued when there is space again.
  */
-static void dead_test_exit(struct kunit *test)
+static void dead_test_guest(struct kunit *test)
+{
+	const __le64 cmd[] = { cpu_to_le64(CMDQ_OP_TLBI_NSNH_ALL), 0 };
+	struct dead_test *dt = test->priv;
+	struct task_struct *walk, *guest;
+	u64 sum, consumed;
+	unsigned int num;
+
+	dt->array = (struct iommu_user_data_array){
+		.type = IOMMU_VIOMMU_INVALIDATE_DATA_ARM_SMMUV3,
+		.uptr = (void __user *)kunit_vm_mmap(test, NULL, 0, PAGE_SIZE,
+						     PROT_READ | PROT_WRITE,
+						     MAP_ANONYMOUS | MAP_PRIVATE, 0),
+		.entry_len = sizeof(cmd),
+		.entry_num = 1,
+	};
+	KUNIT_ASSERT_EQ(test, 0, copy_to_user(dt->array.uptr, cmd, sizeof(cmd)));
+	dt->mm = current->mm;
+	dt->vsmmu = arm_smmu_fake_alloc_vsmmu(dt->dead, dt->parent);
+	consumed = arm_smmu_fake_num_consumed(dt->dead, &sum);
+
+	walk = dead_test_die(test);
+	arm_smmu_fake_thaw();
+	guest = dead_test_start(test, dead_test_invalidate);
+	num = arm_smmu_fake_num_timeouts();
+	while (arm_smmu_fake_num_timeouts() < num + 4)
+		cond_resched();
+	synchronize_rcu();
+	KUNIT_EXPECT_FALSE(test, READ_ONCE(dt->ended));
+	send_sig(SIGKILL, guest, 1);
+	num = arm_smmu_fake_num_timeouts();
+	while (!READ_ONCE(dt->ended) && arm_smmu_fake_num_timeouts() < num + 8)
+		cond_resched();
+	dead_test_revive(test, walk);
+	arm_smmu_fake_join_task(test, guest);
+	KUNIT_EXPECT_EQ(test, dt->ret, -EINTR);
+	KUNIT_EXPECT_EQ(test, dt->array.entry_num, 0);
+	KUNIT_EXPECT_EQ(test, arm_smmu_fake_num_consumed(dt->dead, &sum) - consumed,
+			(1 << TEST_SHIFT) / 2 + 1);
+}
+#endif
+
+#if IS_ENABLED(CONFIG_ARM_SMMU_V3_SVA)
+/* As in the fake. Counts the waits that begin where interrupts have been off before. */
+static void dead_test_poll_init(struct arm_smmu_device *smmu, struct arm_smmu_queue_poll *qp)
+{
+	struct dead_test *dt = kunit_get_current_test()->priv;
+
+	memset(qp, 0, sizeof(*qp));
+	qp->delay = 1;
+	qp->timeout = TEST_TIMEOUT_NS;
+	dt->num_waits++;
+#ifdef CONFIG_TRACE_IRQFLAGS
+	dt->num_off += irqs_disabled() &&
+		       dt->irq_event == current->irqtrace.hardirq_disable_event;
+	dt->irq_event = current->irqtrace.hardirq_disable_event;
+#endif
+}
+
+/*
+ * A process unmaps and exits that is bound behind many SMMUs, of which one does not
+ * answer. All are waited for at the same time: the TLBIs of the unmap, and of the exit
+ * the CFGIs, then the TLBIs. That the CFGI timed out is known when the ASID is flushed.
+ */
+static void dead_test_many(struct kunit *test)
 {
 	struct arm_smmu_fake *fakes[CMDQ_PASS_SYNCS];
 	struct iommu_sva *handles[CMDQ_PASS_SYNCS];
+	struct dead_test *dt = test->priv;
 	struct mm_struct *mm = mm_alloc();
-	const u64 timeout = (u64)ARM_SMMU_POLL_TIMEOUT_US * NSEC_PER_USEC;
 	struct arm_smmu_cmd cmd;
 	bool cfgi_all = false;
 	unsigned int i;
@@ -275,13 +348,19 @@ static void dead_test_exit(struct kunit *test)
 		handles[i] = iommu_sva_bind_device(fm->dev, mm);
 		KUNIT_ASSERT_NOT_ERR_OR_NULL(test, handles[i]);
 	}
+	kunit_activate_static_stub(test, arm_smmu_queue_poll_init, dead_test_poll_init);
 
 	arm_smmu_fake_stop(fakes[0], 0);
 	start = arm_smmu_fake_now();
+	arm_smmu_domain_inv(to_smmu_domain(handles[0]->handle.domain));
 	mmput(mm);
-	KUNIT_EXPECT_EQ(test, arm_smmu_fake_num_timeouts(), 2);
-	KUNIT_EXPECT_LT(test, arm_smmu_fake_now() - start, 2 * timeout + timeout / 2);
-	KUNIT_EXPECT_LT(test, arm_smmu_fake_longest_wait(), timeout + timeout / 2);
+	KUNIT_EXPECT_EQ(test, arm_smmu_fake_num_timeouts(), 3);
+	KUNIT_EXPECT_LT(test, arm_smmu_fake_now() - start,
+			3 * TEST_TIMEOUT_NS + TEST_TIMEOUT_NS / 2);
+	/* Interrupts are on between two waits, so the longest one is all there is */
+	KUNIT_EXPECT_EQ(test, dt->num_waits, 3);
+	KUNIT_EXPECT_EQ(test, dt->num_off, 0);
+	KUNIT_EXPECT_LT(test, arm_smmu_fake_longest_wait(), TEST_TIMEOUT_NS + TEST_TIMEOUT_NS / 2);
 
 	arm_smmu_fake_start(fakes[0]);
 	arm_smmu_fake_drop_cmds(fakes[0]);
@@ -293,13 +372,71 @@ static void dead_test_exit(struct kunit *test)
 }
 #endif
 
+/* A device goes whose ATS is on. No walker may send it an ATC_INV after that. */
+static void dead_test_release(struct kunit *test)
+{
+	struct device *dev = kunit_kzalloc(test, sizeof(*dev), GFP_KERNEL);
+	struct arm_smmu_master *master = kzalloc_obj(*master);
+	struct dead_test *dt = test->priv;
+	struct dev_iommu param = { .priv = master };
+
+	KUNIT_ASSERT_NOT_NULL(test, dev);
+	KUNIT_ASSERT_NOT_NULL(test, master);
+	dev->iommu = &param;
+	master->dev = dev;
+	master->smmu = &dt->fake->smmu;
+	master->ats_enabled = true;
+	dead_test_start(test, dead_test_read);
+	/* Frees @master */
+	dt->fake->smmu.iommu.ops->release_device(dev);
+	KUNIT_EXPECT_TRUE(test, READ_ONCE(dt->ended));
+}
+
+static int dead_test_move(void *data)
+{
+	struct dead_test *dt = data;
+
+	WRITE_ONCE(dt->started, true);
+	dt->ret = arm_smmu_fake_attach(dt->fm, dt->other);
+	return 0;
+}
+
+/* Of two domains the one with the lower address is locked first, in both directions */
+static void dead_test_order(struct kunit *test)
+{
+	struct dead_test *dt = test->priv;
+	struct mutex *low, *high;
+	struct task_struct *task;
+	int i;
+
+	low = &to_smmu_domain(min(dt->domain, dt->other))->lock;
+	high = &to_smmu_domain(max(dt->domain, dt->other))->lock;
+	KUNIT_ASSERT_EQ(test, 0, arm_smmu_fake_attach(dt->fm, dt->domain));
+	for (i = 0; i < 2; i++) {
+		mutex_lock(low);
+		task = dead_test_start(test, dead_test_move);
+		while (task_is_running(task))
+			schedule_timeout_uninterruptible(1);
+		KUNIT_EXPECT_TRUE(test, mutex_trylock(high));
+		mutex_unlock(high);
+		mutex_unlock(low);
+		arm_smmu_fake_join_task(test, task);
+		KUNIT_EXPECT_EQ(test, dt->ret, 0);
+		swap(dt->domain, dt->other);
+	}
+}
+
 static struct kunit_case dead_test_cases[] = {
 	KUNIT_CASE(dead_test_others),
 	KUNIT_CASE(dead_test_leaves),
-	KUNIT_CASE(dead_test_revives),
-#if IS_ENABLED(CONFIG_ARM_SMMU_V3_SVA)
-	KUNIT_CASE(dead_test_exit),
+#if IS_ENABLED(CONFIG_ARM_SMMU_V3_IOMMUFD)
+	KUNIT_CASE(dead_test_guest),
 #endif
+#if IS_ENABLED(CONFIG_ARM_SMMU_V3_SVA)
+	KUNIT_CASE(dead_test_many),
+#endif
+	KUNIT_CASE(dead_test_release),
+	KUNIT_CASE(dead_test_order),
 	{}
 };
 

@@ -30,9 +30,8 @@
 #define FAKE_SID_BITS	4
 #define FAKE_EVTQ_SHIFT	7
 
-/* Time that a poll takes if it has something to wait for */
+/* Time that a poll takes: with something to wait for, and if nothing can happen */
 #define FAKE_POLL_NS	(1 * NSEC_PER_USEC)
-/* Time that a poll takes if nothing is going to happen */
 #define FAKE_IDLE_NS	(20 * NSEC_PER_MSEC)
 /* Time from an error to its interrupt */
 #define FAKE_IRQ_NS	(10 * NSEC_PER_USEC)
@@ -41,9 +40,7 @@
 /* Number of polls, with no command consumed, that mean a deadlock */
 #define FAKE_MAX_POLLS	3000000
 
-/* Protects all fake SMMUs, their models and the clock */
 DEFINE_RAW_SPINLOCK(arm_smmu_fake_lock);
-
 struct arm_smmu_fake_clock arm_smmu_fake_clock;
 
 /* The SMMUs and the devices of the test that runs */
@@ -61,13 +58,25 @@ KUNIT_DEFINE_ACTION_WRAPPER(device_unregister_wrapper, device_unregister,
 KUNIT_DEFINE_ACTION_WRAPPER(kthread_stop_put_wrapper, kthread_stop_put,
 			    struct task_struct *);
 
-/* Calls @action when the test ends, before all that was added earlier */
-static void fake_add_action(struct kunit *test, kunit_action_t *action, void *data)
+/**
+ * arm_smmu_fake_add_action() - Call a function when the test ends
+ * @test: the test that runs
+ * @action: the function, called before all that were added earlier
+ * @data: its argument
+ */
+void arm_smmu_fake_add_action(struct kunit *test, kunit_action_t *action, void *data)
 {
 	KUNIT_ASSERT_EQ(test, 0, kunit_add_action_or_reset(test, action, data));
 }
 
-static void *fake_zalloc(struct kunit *test, size_t size)
+/**
+ * arm_smmu_fake_zalloc() - Allocate memory until the test ends
+ * @test: the test that runs
+ * @size: of the memory
+ *
+ * Return: zeroed memory. Never NULL, the test is aborted instead.
+ */
+void *arm_smmu_fake_zalloc(struct kunit *test, size_t size)
 {
 	void *p = kunit_kzalloc(test, size, GFP_KERNEL);
 
@@ -77,9 +86,7 @@ static void *fake_zalloc(struct kunit *test, size_t size)
 
 static u32 fake_index(struct arm_smmu_fake_queue *fq, u32 index)
 {
-	struct arm_smmu_ll_queue *llq = &fq->cmdq->q.llq;
-
-	return Q_WRP(llq, index) | Q_IDX(llq, index);
+	return index & ((2U << fq->cmdq->q.llq.max_n_shift) - 1);
 }
 
 /* The index behind the last command that the driver has published */
@@ -261,17 +268,16 @@ static bool fake_is_driver_busy(struct arm_smmu_fake_queue *fq)
 
 static u64 fake_next_event(struct arm_smmu_fake_queue *fq)
 {
+	bool hangs = fq->stopped && !fq->left;
 	u64 event = U64_MAX;
 
 	if (fq->msi_head != fq->msi_tail)
 		event = fq->msis[fq->msi_tail % ARM_SMMU_FAKE_MSIS].time;
 	if (fq->stopped && fq->start)
 		event = min(event, fq->start);
-	if (fq->stopped && !fq->left)
-		return event;
-	if (fq->err_end)
+	if (!hangs && fq->err_end)
 		event = min(event, fq->err_end);
-	else if (fq->in_sync)
+	else if (!hangs && fq->in_sync)
 		event = min(event, fq->sync_end);
 	return event;
 }
@@ -504,11 +510,11 @@ static void fake_init_queue(struct arm_smmu_fake *fake,
 	fq->cmdq = cmdq;
 	q->llq.max_n_shift = shift;
 	q->ent_dwords = CMDQ_ENT_DWORDS;
-	q->base = fake_zalloc(fake->test, sizeof(struct arm_smmu_cmd) << shift);
+	q->base = arm_smmu_fake_zalloc(fake->test, sizeof(struct arm_smmu_cmd) << shift);
 	q->base_dma = virt_to_phys(q->base);
 	q->prod_reg = (u32 __force __iomem *)&fq->prod;
 	q->cons_reg = (u32 __force __iomem *)&fq->cons;
-	fq->issued = fake_zalloc(fake->test, sizeof(*fq->issued) << shift);
+	fq->issued = arm_smmu_fake_zalloc(fake->test, sizeof(*fq->issued) << shift);
 	/* A test may switch to MSIs at any time */
 	fake->smmu.options |= ARM_SMMU_OPT_MSIPOLL;
 	KUNIT_ASSERT_EQ(fake->test, 0, arm_smmu_cmdq_init(&fake->smmu, cmdq));
@@ -567,12 +573,12 @@ struct arm_smmu_fake *arm_smmu_fake_create(struct kunit *test, unsigned int shif
 	mutex_init(&smmu->streams_mutex);
 	KUNIT_ASSERT_EQ(test, 0, arm_smmu_tag_init(smmu));
 
-	smmu->base = (void __force __iomem *)fake_zalloc(test, ARM_SMMU_REG_SZ);
+	smmu->base = (void __force __iomem *)arm_smmu_fake_zalloc(test, ARM_SMMU_REG_SZ);
 	writel(CR0_SMMUEN | CR0_CMDQEN, smmu->base + ARM_SMMU_CR0);
 
 	smmu->strtab_cfg.linear.num_ents = 1 << FAKE_SID_BITS;
 	smmu->strtab_cfg.linear.table =
-		fake_zalloc(test, sizeof(struct arm_smmu_ste) << FAKE_SID_BITS);
+		arm_smmu_fake_zalloc(test, sizeof(struct arm_smmu_ste) << FAKE_SID_BITS);
 	for (i = 0; i < 1 << FAKE_SID_BITS; i++)
 		arm_smmu_make_abort_ste(&smmu->strtab_cfg.linear.table[i]);
 
@@ -581,7 +587,7 @@ struct arm_smmu_fake *arm_smmu_fake_create(struct kunit *test, unsigned int shif
 	evtq = &smmu->evtq.q;
 	evtq->llq.max_n_shift = FAKE_EVTQ_SHIFT;
 	evtq->ent_dwords = EVTQ_ENT_DWORDS;
-	evtq->base = fake_zalloc(test, (EVTQ_ENT_DWORDS * sizeof(u64)) <<
+	evtq->base = arm_smmu_fake_zalloc(test, (EVTQ_ENT_DWORDS * sizeof(u64)) <<
 				       FAKE_EVTQ_SHIFT);
 	evtq->prod_reg = (u32 __force __iomem *)&fake->evtq_prod;
 	evtq->cons_reg = (u32 __force __iomem *)&fake->evtq_cons;
@@ -589,7 +595,7 @@ struct arm_smmu_fake *arm_smmu_fake_create(struct kunit *test, unsigned int shif
 
 	scoped_guard(raw_spinlock_irqsave, &arm_smmu_fake_lock)
 		list_add_tail(&fake->list, &fake_list);
-	fake_add_action(test, fake_put, fake);
+	arm_smmu_fake_add_action(test, fake_put, fake);
 	return fake;
 }
 
@@ -628,8 +634,8 @@ struct arm_smmu_fake_queue *
 arm_smmu_fake_add_queue(struct arm_smmu_fake *fake, unsigned int shift,
 			bool (*supports_cmd)(struct arm_smmu_cmd *cmd))
 {
-	struct arm_smmu_fake_queue *fq = fake_zalloc(fake->test, sizeof(*fq));
-	struct arm_smmu_cmdq *cmdq = fake_zalloc(fake->test, sizeof(*cmdq));
+	struct arm_smmu_fake_queue *fq = arm_smmu_fake_zalloc(fake->test, sizeof(*fq));
+	struct arm_smmu_cmdq *cmdq = arm_smmu_fake_zalloc(fake->test, sizeof(*cmdq));
 
 	cmdq->supports_cmd = supports_cmd;
 	fake_init_queue(fake, fq, cmdq, shift);
@@ -739,7 +745,7 @@ struct task_struct *arm_smmu_fake_create_task(struct kunit *test,
 					      int (*run)(void *data),
 					      void *data, unsigned int cpu)
 {
-	struct fake_task *ft = fake_zalloc(test, sizeof(*ft));
+	struct fake_task *ft = arm_smmu_fake_zalloc(test, sizeof(*ft));
 	struct task_struct *task;
 
 	ft->test = test;
@@ -750,7 +756,7 @@ struct task_struct *arm_smmu_fake_create_task(struct kunit *test,
 	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, task);
 	get_task_struct(task);
 	kthread_bind(task, cpu);
-	fake_add_action(test, kthread_stop_put_wrapper, task);
+	arm_smmu_fake_add_action(test, kthread_stop_put_wrapper, task);
 	return task;
 }
 
@@ -913,7 +919,7 @@ static struct arm_smmu_fake_master *fake_own_master(struct arm_smmu_fake *fake,
 						    struct device *dev)
 {
 	struct kunit *test = fake->test;
-	struct arm_smmu_fake_master *fm = fake_zalloc(test, sizeof(*fm));
+	struct arm_smmu_fake_master *fm = arm_smmu_fake_zalloc(test, sizeof(*fm));
 
 	fm->fake = fake;
 	fm->dev = dev;
@@ -923,7 +929,7 @@ static struct arm_smmu_fake_master *fake_own_master(struct arm_smmu_fake *fake,
 
 	KUNIT_ASSERT_EQ(test, 0, iommu_device_claim_dma_owner(dev, fm));
 	list_add(&fm->list, &fake_masters);
-	fake_add_action(test, fake_disown, fm);
+	arm_smmu_fake_add_action(test, fake_disown, fm);
 	arm_smmu_fake_drop_cmds(fake);
 	return fm;
 }
@@ -973,7 +979,7 @@ arm_smmu_fake_add_pci_master(struct arm_smmu_fake *fake, const u32 *sids,
 
 	fake_describe(fake, dev, IOMMU_FWSPEC_PCI_RC_ATS, sids, num_sids);
 	KUNIT_ASSERT_EQ(fake->test, 0, device_add(dev));
-	fake_add_action(fake->test, device_unregister_wrapper, dev);
+	arm_smmu_fake_add_action(fake->test, device_unregister_wrapper, dev);
 	return fake_own_master(fake, dev);
 }
 
@@ -989,9 +995,9 @@ static void fake_park(void *unused)
 void arm_smmu_fake_own_domain(struct arm_smmu_fake_master *fm,
 			      struct iommu_domain *domain)
 {
-	fake_add_action(fm->fake->test, domain_free_wrapper, domain);
+	arm_smmu_fake_add_action(fm->fake->test, domain_free_wrapper, domain);
 	/* Runs first */
-	fake_add_action(fm->fake->test, fake_park, NULL);
+	arm_smmu_fake_add_action(fm->fake->test, fake_park, NULL);
 }
 
 /* Free a domain of arm_smmu_fake_own_domain() before the test ends */
@@ -1123,7 +1129,7 @@ int arm_smmu_fake_slab_start(struct kunit *test, unsigned int fail_nth)
 		KUNIT_ASSERT_EQ(test, 0, register_kprobe(&fake_probes[1]));
 		/* To unregister takes long, so this waits until the test ends */
 		fake_probes_on = true;
-		fake_add_action(test, fake_probes_off, NULL);
+		arm_smmu_fake_add_action(test, fake_probes_off, NULL);
 	}
 	fake_slab.fail_nth = fail_nth;
 	fake_slab.balance = 0;

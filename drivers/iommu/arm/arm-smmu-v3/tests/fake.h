@@ -182,6 +182,9 @@ u32 arm_smmu_fake_id(struct iommu_domain *domain, struct arm_smmu_fake *fake,
 		     enum arm_smmu_inv_type type, int *users);
 u32 arm_smmu_fake_hw_id(struct arm_smmu_fake_master *fm, ioasid_t pasid);
 
+void arm_smmu_fake_add_action(struct kunit *test, kunit_action_t *action, void *data);
+void *arm_smmu_fake_zalloc(struct kunit *test, size_t size);
+
 int arm_smmu_fake_suite_init(struct kunit_suite *suite);
 void arm_smmu_fake_suite_exit(struct kunit_suite *suite);
 struct arm_smmu_fake *arm_smmu_fake_create(struct kunit *test, unsigned int shift);
@@ -302,6 +305,9 @@ int arm_smmu_fake_vsmmu_init(struct arm_vsmmu *vsmmu,
 void arm_smmu_fake_vsmmu_destroy(void *data);
 struct arm_vsmmu *arm_smmu_fake_alloc_vsmmu(struct arm_smmu_fake *fake,
 					    struct iommu_domain *parent);
+unsigned long arm_smmu_fake_user_page(struct kunit *test);
+struct iommu_domain *arm_smmu_fake_init_nested(struct arm_vsmmu *vsmmu, unsigned long uaddr,
+					       u64 ste0, u64 ste1);
 struct iommu_domain *
 arm_smmu_fake_alloc_nested(struct arm_smmu_fake_master *fm,
 			   struct arm_vsmmu *vsmmu, unsigned int cfg, u64 eats);

@@ -32,45 +32,66 @@ void arm_smmu_fake_vsmmu_destroy(void *data)
 struct arm_vsmmu *arm_smmu_fake_alloc_vsmmu(struct arm_smmu_fake *fake,
 					    struct iommu_domain *parent)
 {
-	struct kunit *test = fake->test;
-	struct arm_vsmmu *vsmmu;
+	struct arm_vsmmu *vsmmu = arm_smmu_fake_zalloc(fake->test, sizeof(*vsmmu));
 
-	vsmmu = kunit_kzalloc(test, sizeof(*vsmmu), GFP_KERNEL);
-	KUNIT_ASSERT_NOT_NULL(test, vsmmu);
-	KUNIT_ASSERT_EQ(test, 0, arm_smmu_fake_vsmmu_init(vsmmu, fake, parent));
-	KUNIT_ASSERT_EQ(test, 0,
-			kunit_add_action_or_reset(test,
-						  arm_smmu_fake_vsmmu_destroy,
-						  vsmmu));
+	KUNIT_ASSERT_EQ(fake->test, 0, arm_smmu_fake_vsmmu_init(vsmmu, fake, parent));
+	arm_smmu_fake_add_action(fake->test, arm_smmu_fake_vsmmu_destroy, vsmmu);
 	return vsmmu;
 }
 
-/* Make a domain of a vSMMU by Config and EATS of the guest's STE */
+/**
+ * arm_smmu_fake_user_page() - Map a page of user space
+ * @test: the test that runs
+ *
+ * Return: its address until the test ends. Never an error.
+ */
+unsigned long arm_smmu_fake_user_page(struct kunit *test)
+{
+	unsigned long uaddr = kunit_vm_mmap(test, NULL, 0, PAGE_SIZE, PROT_READ | PROT_WRITE,
+					    MAP_ANONYMOUS | MAP_PRIVATE, 0);
+
+	KUNIT_ASSERT_NE(test, uaddr, 0);
+	KUNIT_ASSERT_FALSE(test, IS_ERR_VALUE(uaddr));
+	return uaddr;
+}
+
+/**
+ * arm_smmu_fake_init_nested() - Make a domain as iommufd does it for a guest
+ * @vsmmu: the vSMMU
+ * @uaddr: the user page through which the guest's STE is passed
+ * @ste0: the first word of the STE, V is added
+ * @ste1: the second one
+ *
+ * Return: the domain, which is the caller's to free, or an error.
+ */
+struct iommu_domain *arm_smmu_fake_init_nested(struct arm_vsmmu *vsmmu, unsigned long uaddr,
+					       u64 ste0, u64 ste1)
+{
+	struct iommu_hwpt_arm_smmuv3 arg = {
+		.ste = { cpu_to_le64(STRTAB_STE_0_V | ste0), cpu_to_le64(ste1) },
+	};
+	struct iommu_user_data data = {
+		.type = IOMMU_HWPT_DATA_ARM_SMMUV3,
+		.uptr = (void __user *)uaddr,
+		.len = sizeof(arg),
+	};
+
+	if (copy_to_user(data.uptr, &arg, sizeof(arg)))
+		return ERR_PTR(-EFAULT);
+	return vsmmu->core.ops->alloc_domain_nested(&vsmmu->core, 0, &data);
+}
+
+/* Make a domain by Config and EATS of the guest's STE, see arm_smmu_fake_own_domain() */
 struct iommu_domain *
 arm_smmu_fake_alloc_nested(struct arm_smmu_fake_master *fm,
 			   struct arm_vsmmu *vsmmu, unsigned int cfg, u64 eats)
 {
-	struct iommu_hwpt_arm_smmuv3 arg = {
-		.ste[0] = cpu_to_le64(STRTAB_STE_0_V |
-				      FIELD_PREP(STRTAB_STE_0_CFG, cfg)),
-		.ste[1] = cpu_to_le64(FIELD_PREP(STRTAB_STE_1_EATS, eats)),
-	};
 	struct kunit *test = fm->fake->test;
-	struct iommu_user_data data = {
-		.type = IOMMU_HWPT_DATA_ARM_SMMUV3,
-		.len = sizeof(arg),
-	};
 	struct iommu_domain *nested;
-	unsigned long uaddr;
 
-	uaddr = kunit_vm_mmap(test, NULL, 0, PAGE_SIZE, PROT_READ | PROT_WRITE,
-			      MAP_ANONYMOUS | MAP_PRIVATE, 0);
-	KUNIT_ASSERT_NE(test, uaddr, 0);
-	KUNIT_ASSERT_FALSE(test, IS_ERR_VALUE(uaddr));
-	data.uptr = (void __user *)uaddr;
-
-	KUNIT_ASSERT_EQ(test, 0, copy_to_user(data.uptr, &arg, sizeof(arg)));
-	nested = vsmmu->core.ops->alloc_domain_nested(&vsmmu->core, 0, &data);
+	nested = arm_smmu_fake_init_nested(vsmmu, arm_smmu_fake_user_page(test),
+					   FIELD_PREP(STRTAB_STE_0_CFG, cfg),
+					   FIELD_PREP(STRTAB_STE_1_EATS, eats));
 	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, nested);
 	arm_smmu_fake_own_domain(fm, nested);
 	return nested;

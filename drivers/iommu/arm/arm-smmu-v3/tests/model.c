@@ -17,37 +17,30 @@
 #include "model.h"
 
 #define MODEL_NUM_ENTRIES	320
-#define MODEL_NUM_CFGS		48
-#define MODEL_NUM_IMAGES	3
+#define MODEL_NUM_IMAGES	96
 #define MODEL_NUM_PENDING	64
 #define MODEL_NUM_WALKS		64
 #define MODEL_NUM_HOT		8
-
-/* StreamWorld (3.3.4): VMIDs exist in EL1 only */
-enum world {
-	MODEL_EL1,
-	MODEL_EL2_E2H,
-};
 
 /* An entry of a TLB, walk cache or ATC, and the result of a walk */
 struct entry {
 	/* Up to @from_sid, equal in two entries that are the same */
 	u64 ia;
 	u64 size;
-	/* What a command that invalidates any part of it removes */
-	u64 inv_ia;
+	/* A command that invalidates any part of so much removes the entry */
 	u64 inv_size;
 	/* Output address, or the next table, which stage 2 translates */
 	u64 oa;
 	u64 ttb1;
 	u64 ttb2;
-	/* Of an ATC */
+	/* Of an ATC and of a structure; of an L1STD and an L1CD, its index */
 	u32 sid;
 	u32 ssid;
 	u16 vmid;
 	u16 asid;
 	u8 kind;
-	u8 world;
+	/* StreamWorld EL2-E2H, which has no VMIDs (3.3.4), or EL1 */
+	u8 el2;
 	/* Of stage 1 if it is of both stages */
 	u8 level;
 	u8 perm;
@@ -68,19 +61,13 @@ struct entry {
 	u64 log;
 };
 
-/* A cached structure: all images of it that were seen since the last CFGI */
-struct cfg {
-	u8 kind;
-	/* Of an L1STD and an L1CD, its index */
-	u32 sid;
-	u32 ssid;
-	unsigned int num;
-	u64 img[MODEL_NUM_IMAGES][STRTAB_STE_DWORDS];
-	u64 step;
-	u64 log;
+/* A structure as it was in memory at some time since the last CFGI */
+struct image {
+	struct entry e;
+	u64 words[STRTAB_STE_DWORDS];
 };
 
-/* How one stage translates. @tg is log2 of the granule, @off is EPD0. */
+/* How one stage translates: @tg is log2 of the granule, @off is EPD0 */
 struct stage {
 	u64 ttb;
 	u8 tg;
@@ -104,13 +91,9 @@ struct walk {
 	/* EVT_ID_* of the fault, and whether it was in stage 2 */
 	u8 event;
 	bool fault_s2;
-	/* 0 of a CD fetch, 1 of a table walk, 2 of the input address */
-	u8 class;
-	/* The input address of stage 2 */
-	u64 ipa;
 	bool has_s1;
 	bool has_s2;
-	u8 world;
+	bool el2;
 	u8 eats;
 	u16 vmid;
 	u16 asid;
@@ -124,10 +107,9 @@ struct smmu {
 	struct smmu_model *model;
 	struct arm_smmu_fake *fake;
 	struct list_head list;
-	struct cfg cfgs[MODEL_NUM_CFGS];
-	/* The TLB, and the ATCs of all devices */
+	struct image images[MODEL_NUM_IMAGES];
+	/* The TLB, and the ATCs of all devices. Slots from @num_tlb on were never used. */
 	struct entry tlb[MODEL_NUM_ENTRIES];
-	/* Slots from here on were never used */
 	unsigned int num_tlb;
 	/* What the streams and substreams are attached to, for the oracle */
 	struct walk walks[MODEL_NUM_WALKS];
@@ -135,34 +117,12 @@ struct smmu {
 	struct arm_smmu_cmd pending[MODEL_NUM_PENDING];
 	unsigned int num_pending;
 	/* Translations that the last command has removed, a ring */
-	struct {
-		u32 sid;
-		u32 ssid;
-		u64 ia;
-	} hot[MODEL_NUM_HOT];
+	struct entry hot[MODEL_NUM_HOT];
 	unsigned int num_hot;
 };
 
-static u32 rnd(struct smmu_model *model)
-{
-	/* xorshift32 */
-	model->rnd ^= model->rnd << 13;
-	model->rnd ^= model->rnd >> 17;
-	model->rnd ^= model->rnd << 5;
-	return model->rnd;
-}
-
-static bool may_cache(struct walk *w)
-{
-	return !(w->flags & (MODEL_FRESH | MODEL_PEEK));
-}
-
-/* Whether this translation uses a cached entry that there is */
-static bool coin(struct walk *w)
-{
-	return may_cache(w) &&
-	       (w->flags & MODEL_CACHED || rnd(w->ms->model) & 0x100);
-}
+/* A translation that changes no memory, caches nothing and judges nothing */
+#define MODEL_PEEK		(MODEL_FRESH | BIT(6))
 
 #define EVT_ID_WALK_EABT	0x0b
 
@@ -179,131 +139,69 @@ static bool coin(struct walk *w)
 #define TTD_CONT		BIT_ULL(52)
 #define TTD_TABLE_ATTRS		GENMASK_ULL(63, 61)
 
-#define CONFIG_ALL		0xff
-#define CONFIG_S1		(BIT(5) | BIT(7))
-#define CONFIG_S2		(BIT(6) | BIT(7))
+/* So many commands are shown with a fault, and so many faults of a test */
+#define NUM_SHOWN		16
+#define NUM_REPORTS		3
 
-/* A field of an STE or CD. Of @feats one is needed for all values but 0. */
-struct field {
-	const char *name;
-	u8 word;
-	/* With which STE.Config it is not IGNORED, a bit for each (5.2) */
-	u8 configs;
-	u64 mask;
-	/* Legal values, a bit for each */
-	u64 values;
-	u32 feats;
-};
-
-static const struct field ste_fields[] = {
-	{ "STE.reserved 0", 0, CONFIG_ALL,
-	  ~(STRTAB_STE_0_V | STRTAB_STE_0_CFG | STRTAB_STE_0_S1FMT |
-	    STRTAB_STE_0_S1CTXPTR_MASK | STRTAB_STE_0_S1CDMAX), BIT(0) },
-	{ "STE.reserved 1", 1, CONFIG_ALL,
-	  ~(STRTAB_STE_1_S1DSS | STRTAB_STE_1_S1CIR | STRTAB_STE_1_S1COR |
-	    STRTAB_STE_1_S1CSH | STRTAB_STE_1_MEV | STRTAB_STE_1_S2FWB |
-	    STRTAB_STE_1_S1STALLD | STRTAB_STE_1_EATS | STRTAB_STE_1_STRW |
-	    STRTAB_STE_1_SHCFG), BIT(0) },
-	{ "STE.reserved 2", 2, CONFIG_ALL,
-	  ~(STRTAB_STE_2_S2VMID | STRTAB_STE_2_VTCR | STRTAB_STE_2_S2AA64 |
-	    STRTAB_STE_2_S2PTW | STRTAB_STE_2_S2S | STRTAB_STE_2_S2R), BIT(0) },
-	{ "STE.reserved 3", 3, CONFIG_ALL, ~STRTAB_STE_3_S2TTB_MASK, BIT(0) },
-	{ "STE.reserved 4", 4, CONFIG_ALL, ~0ULL, BIT(0) },
-	{ "STE.reserved 5", 5, CONFIG_ALL, ~0ULL, BIT(0) },
-	{ "STE.reserved 6", 6, CONFIG_ALL, ~0ULL, BIT(0) },
-	{ "STE.reserved 7", 7, CONFIG_ALL, ~0ULL, BIT(0) },
-	{ "STE.Config", 0, CONFIG_ALL, STRTAB_STE_0_CFG, 0xf1 },
-	{ "STE.Config[0]", 0, CONFIG_S1, BIT(1), BIT(1),
-	  ARM_SMMU_FEAT_TRANS_S1 },
-	{ "STE.Config[1]", 0, CONFIG_S2, BIT(2), BIT(1),
-	  ARM_SMMU_FEAT_TRANS_S2 },
-	{ "STE.Config[1:0]", 0, BIT(7), GENMASK(2, 1), BIT(3),
-	  ARM_SMMU_FEAT_NESTING },
-	{ "STE.S1Fmt", 0, CONFIG_S1, STRTAB_STE_0_S1FMT, BIT(0) | BIT(2),
-	  ARM_SMMU_FEAT_2_LVL_CDTAB },
-	{ "STE.S1DSS", 1, CONFIG_S1, STRTAB_STE_1_S1DSS, 0x7 },
-	{ "STE.EATS", 1, CONFIG_S1 | CONFIG_S2, STRTAB_STE_1_EATS, 0x3,
-	  ARM_SMMU_FEAT_ATS },
-	/* With stage 2 the StreamWorld is EL1 */
-	{ "STE.STRW", 1, BIT(5), STRTAB_STE_1_STRW,
-	  BIT(STRTAB_STE_1_STRW_NSEL1) | BIT(STRTAB_STE_1_STRW_EL2),
-	  ARM_SMMU_FEAT_E2H },
-	{ "STE.S1STALLD", 1, CONFIG_S1, STRTAB_STE_1_S1STALLD, 0x3,
-	  ARM_SMMU_FEAT_STALLS },
-	{ "STE.S2FWB", 1, CONFIG_S2, STRTAB_STE_1_S2FWB, 0x3,
-	  ARM_SMMU_FEAT_S2FWB },
-	{ "STE.S2AA64", 2, CONFIG_S2, STRTAB_STE_2_S2AA64, BIT(1) },
-	{ "STE.S2S", 2, CONFIG_S2, STRTAB_STE_2_S2S, 0x3,
-	  ARM_SMMU_FEAT_STALLS },
-};
-
-static const struct field cd_fields[] = {
-	{ "CD.reserved 0", 0, CONFIG_ALL,
-	  ~(CTXDESC_CD_0_TCR_T0SZ | CTXDESC_CD_0_TCR_TG0 |
-	    CTXDESC_CD_0_TCR_IRGN0 | CTXDESC_CD_0_TCR_ORGN0 |
-	    CTXDESC_CD_0_TCR_SH0 | CTXDESC_CD_0_TCR_EPD0 |
-	    CTXDESC_CD_0_TCR_EPD1 | CTXDESC_CD_0_V | CTXDESC_CD_0_TCR_IPS |
-	    CTXDESC_CD_0_TCR_HA | CTXDESC_CD_0_TCR_HD | CTXDESC_CD_0_AA64 |
-	    CTXDESC_CD_0_S | CTXDESC_CD_0_R | CTXDESC_CD_0_A |
-	    CTXDESC_CD_0_ASET | CTXDESC_CD_0_ASID), BIT(0) },
-	{ "CD.reserved 1", 1, CONFIG_ALL,
-	  ~(CTXDESC_CD_1_HAFT | CTXDESC_CD_1_TTB0_MASK), BIT(0) },
-	{ "CD.reserved 2", 2, CONFIG_ALL, ~0ULL, BIT(0) },
-	{ "CD.reserved 4", 4, CONFIG_ALL, ~0ULL, BIT(0) },
-	{ "CD.reserved 5", 5, CONFIG_ALL, ~0ULL, BIT(0) },
-	{ "CD.reserved 6", 6, CONFIG_ALL, ~0ULL, BIT(0) },
-	{ "CD.reserved 7", 7, CONFIG_ALL, ~0ULL, BIT(0) },
-	{ "CD.AA64", 0, CONFIG_ALL, CTXDESC_CD_0_AA64, BIT(1) },
-	/* TTB1 is not modelled */
-	{ "CD.EPD1", 0, CONFIG_ALL, CTXDESC_CD_0_TCR_EPD1, BIT(1) },
-	{ "CD.HA", 0, CONFIG_ALL, CTXDESC_CD_0_TCR_HA, 0x3, ARM_SMMU_FEAT_HA },
-	{ "CD.HD", 0, CONFIG_ALL, CTXDESC_CD_0_TCR_HD, 0x3, ARM_SMMU_FEAT_HD },
-	{ "CD.S", 0, CONFIG_ALL, CTXDESC_CD_0_S, 0x3, ARM_SMMU_FEAT_STALLS },
-};
-
-/* The adversary makes all translations at each step if there are so few */
-#define FILL_ALL	4
-
-/* So many commands are shown with a fault */
-#define NUM_SHOWN	16
-
-static const char * const fault_names[] = {
-	[MODEL_ILLEGAL] = "illegal",
-	[MODEL_REACH] = "reaches retired memory",
-	[MODEL_STALE] = "differs from memory",
-	[MODEL_TAG] = "wrong ID",
-	[MODEL_ATC] = "ATC",
-};
-
-static const char * const kind_names[] = {
-	[MODEL_TABLE1] = "stage 1 walk cache",
-	[MODEL_S1] = "stage 1 TLB",
-	[MODEL_S12] = "nested TLB",
-	[MODEL_TABLE2] = "stage 2 walk cache",
-	[MODEL_S2] = "stage 2 TLB",
-	[MODEL_ATC_ENTRY] = "ATC",
-	[MODEL_DMA] = "DMA",
-	[MODEL_L1STD] = "L1STD",
-	[MODEL_STE] = "STE",
-	[MODEL_L1CD] = "L1CD",
-	[MODEL_CD] = "CD",
-};
-
-static __printf(2, 3) void say(struct smmu_model *model, const char *fmt, ...)
+static u32 rnd(struct smmu_model *model)
 {
-	va_list args;
-
-	va_start(args, fmt);
-	model->text_len += vscnprintf(model->text + model->text_len,
-				      MODEL_TEXT_SIZE - model->text_len, fmt,
-				      args);
-	va_end(args);
+	/* xorshift32 */
+	model->rnd ^= model->rnd << 13;
+	model->rnd ^= model->rnd >> 17;
+	model->rnd ^= model->rnd << 5;
+	return model->rnd;
 }
 
-/* Note a fault of the driver, or of the test. It is told later, by report(). */
-static void add_fault(struct smmu *ms, enum smmu_model_fault fault,
-		      const struct entry *e, const char *fmt, ...)
+static bool is_peek(struct walk *w)
 {
+	return (w->flags & MODEL_PEEK) == MODEL_PEEK;
+}
+
+static bool may_cache(struct walk *w)
+{
+	return !(w->flags & MODEL_FRESH);
+}
+
+/* Whether this translation uses a cached entry that there is */
+static bool coin(struct walk *w)
+{
+	return may_cache(w) && (w->flags & MODEL_CACHED || rnd(w->ms->model) & 0x100);
+}
+
+static bool is_s2(u8 kind)
+{
+	return kind == MODEL_TABLE2 || kind == MODEL_S2;
+}
+
+static bool is_table(u8 kind)
+{
+	return kind == MODEL_TABLE1 || kind == MODEL_TABLE2;
+}
+
+static void show_entry(const struct entry *e)
+{
+	static const char * const names[] = {
+		[MODEL_TABLE1] = "stage 1 walk cache", [MODEL_S1] = "stage 1 TLB",
+		[MODEL_S12] = "nested TLB", [MODEL_TABLE2] = "stage 2 walk cache",
+		[MODEL_S2] = "stage 2 TLB", [MODEL_ATC_ENTRY] = "ATC", [MODEL_DMA] = "DMA",
+		[MODEL_STE] = "STE", [MODEL_L1STD] = "L1STD", [MODEL_CD] = "CD",
+		[MODEL_L1CD] = "L1CD",
+	};
+
+	pr_err("model:   %s, EL2 %u VMID %u ASID %u%s, level %u, %#llx+%#llx -> %#llx perm %u%s\n",
+	       names[e->kind], e->el2, e->vmid, e->asid, e->global ? " global" : "",
+	       e->level, e->ia, e->size, e->oa, e->perm, e->clean ? " clean" : "");
+	pr_err("model:   made at step %llu for SID %#x SSID %#x from STE %#llx CD %#llx TTB0 %#llx S2TTB %#llx, descriptor %#llx at %#llx\n",
+	       e->step, e->from_sid, e->from_ssid, e->ste0, e->cd0, e->ttb1, e->ttb2,
+	       e->desc, e->desc_pa);
+}
+
+/* Note a fault of the driver, or of the test, which fails */
+static __printf(4, 5) void add_fault(struct smmu *ms, enum smmu_model_fault fault,
+				     const struct entry *e, const char *fmt, ...)
+{
+	static const char * const names[] = { "illegal", "reaches retired memory",
+					      "differs from memory", "wrong ID", "ATC" };
 	struct smmu_model *model = ms->model;
 	struct arm_smmu_fake *fake = ms->fake;
 	struct va_format vaf = { .fmt = fmt };
@@ -311,31 +209,25 @@ static void add_fault(struct smmu *ms, enum smmu_model_fault fault,
 	va_list args;
 
 	model->faults[fault]++;
-	if (model->expected[fault] || model->num_texts >= 3)
+	if (model->expected)
 		return;
-	model->num_texts++;
+	kunit_set_failure(model->test);
+	if (model->num_reports++ >= NUM_REPORTS)
+		return;
 	va_start(args, fmt);
 	vaf.va = &args;
-	say(model, "%s: %s, step %llu: %pV\n", fault_names[fault],
-	    dev_name(fake->smmu.dev), model->stats.steps, &vaf);
+	pr_err("model: %s: %s, seed %llu step %llu: %pV\n", names[fault],
+	       dev_name(fake->smmu.dev), model->seed, model->stats.steps, &vaf);
 	va_end(args);
 	if (e)
-		say(model,
-		    "  %s, world %u VMID %u ASID %u%s, level %u, %#llx+%#llx -> %#llx perm %u%s\n"
-		    "  made at step %llu for SID %#x SSID %#x from STE %#llx CD %#llx TTB0 %#llx S2TTB %#llx, descriptor %#llx at %#llx\n",
-		    kind_names[e->kind], e->world, e->vmid, e->asid,
-		    e->global ? " global" : "", e->level, e->ia, e->size,
-		    e->oa, e->perm, e->clean ? " clean" : "", e->step,
-		    e->from_sid, e->from_ssid, e->ste0, e->cd0, e->ttb1,
-		    e->ttb2, e->desc, e->desc_pa);
-	say(model, "  commands after:");
+		show_entry(e);
 	if (fake->log_head > NUM_SHOWN)
 		log = max(log, fake->log_head - NUM_SHOWN);
 	for (; log != fake->log_head; log++)
-		say(model, " %llx:%llx",
-		    fake->log[log % ARM_SMMU_FAKE_LOG].cmd.data[0],
-		    fake->log[log % ARM_SMMU_FAKE_LOG].cmd.data[1]);
-	say(model, " (%u pending)\n", ms->num_pending);
+		pr_err("model:   then command %#llx %#llx\n",
+		       fake->log[log % ARM_SMMU_FAKE_LOG].cmd.data[0],
+		       fake->log[log % ARM_SMMU_FAKE_LOG].cmd.data[1]);
+	pr_err("model:   %u commands are pending\n", ms->num_pending);
 }
 
 /* Judge an entry that was made or used just now */
@@ -345,16 +237,22 @@ static void judge(struct smmu *ms, const struct entry *e)
 	unsigned int i, num = min(model->num_retired, MODEL_NUM_RETIRED);
 
 	/* What is left has an output address that a device reaches */
-	if (e->kind == MODEL_FREE || e->kind == MODEL_TABLE1 ||
-	    e->kind == MODEL_TABLE2 || (e->kind == MODEL_S1 && e->nested))
+	if (e->kind == MODEL_FREE || is_table(e->kind) || (e->kind == MODEL_S1 && e->nested))
 		return;
 	for (i = 0; i < num; i++)
 		if (e->oa <= model->retired[i].end &&
 		    model->retired[i].start < e->oa + e->size)
-			add_fault(ms, MODEL_REACH, e,
-				  "after %#llx-%#llx was retired",
-				  model->retired[i].start,
-				  model->retired[i].end);
+			add_fault(ms, MODEL_REACH, e, "after %#llx-%#llx was retired",
+				  model->retired[i].start, model->retired[i].end);
+}
+
+static bool matches(struct walk *w, const struct entry *e)
+{
+	if (e->kind == MODEL_ATC_ENTRY)
+		return e->sid == w->sid && e->ssid == w->ssid;
+	if (e->vmid != w->vmid || e->el2 != w->el2)
+		return false;
+	return is_s2(e->kind) || (e->nested == w->has_s2 && (e->global || e->asid == w->asid));
 }
 
 /* Look an address up in the TLB or an ATC. Any entry that matches may be hit. */
@@ -364,34 +262,20 @@ static bool find(struct walk *w, u8 kind, u64 ia, struct entry *e)
 	struct entry *cur;
 	unsigned int num = 0;
 
-	for (cur = ms->tlb; cur != ms->tlb + ms->num_tlb; cur++) {
-		if (cur->kind != kind || ia - cur->ia >= cur->size)
-			continue;
-		if (kind == MODEL_ATC_ENTRY) {
-			if (cur->sid != w->sid || cur->ssid != w->ssid)
-				continue;
-		} else if (cur->vmid != w->vmid || cur->world != w->world) {
-			continue;
-		} else if (kind < MODEL_TABLE2 &&
-			   (cur->nested != w->has_s2 ||
-			    (!cur->global && cur->asid != w->asid))) {
-			continue;
-		}
-		/* Any of them may be hit */
-		if (!num++ || !(rnd(ms->model) % num))
+	for (cur = ms->tlb; cur != ms->tlb + ms->num_tlb; cur++)
+		if (cur->kind == kind && ia - cur->ia < cur->size && matches(w, cur) &&
+		    (!num++ || !(rnd(ms->model) % num)))
 			*e = *cur;
-	}
 	ms->model->stats.hits += !!num;
 	return num;
 }
 
-/* Note from what an entry is made */
 static void set_source(struct walk *w, u8 kind, struct entry *e)
 {
-	bool s2 = kind == MODEL_TABLE2 || kind == MODEL_S2;
+	bool s2 = is_s2(kind);
 
 	e->kind = kind;
-	e->world = w->world;
+	e->el2 = w->el2;
 	e->vmid = w->vmid;
 	e->asid = s2 ? 0 : w->asid;
 	e->nested = !s2 && w->has_s2;
@@ -414,6 +298,8 @@ static void insert(struct walk *w, u8 kind, struct entry *e)
 	struct smmu *ms = w->ms;
 	struct entry *cur, *slot = NULL;
 
+	if (!may_cache(w))
+		return;
 	set_source(w, kind, e);
 	e->sid = kind == MODEL_ATC_ENTRY ? w->sid : 0;
 	e->ssid = kind == MODEL_ATC_ENTRY ? w->ssid : 0;
@@ -437,57 +323,113 @@ static bool ats_on(struct smmu_model_dev *dev)
 	       arm_smmu_fake_ats_ctrl(dev->fm) & PCI_ATS_CTRL_ENABLE;
 }
 
-static struct cfg *find_cfg(struct smmu *ms, u8 kind, u32 sid, u32 ssid)
-{
-	int i;
-
-	for (i = 0; i < MODEL_NUM_CFGS; i++)
-		if (ms->cfgs[i].kind == kind && ms->cfgs[i].sid == sid &&
-		    ms->cfgs[i].ssid == ssid)
-			return &ms->cfgs[i];
-	return NULL;
-}
-
 static bool fail(struct walk *w, u8 event)
 {
 	w->event = event;
 	return false;
 }
 
-static bool refuse(struct walk *w, const char *name, u64 word, u8 event)
+static bool refuse(struct walk *w, const char *name, u64 word)
 {
 	/* A peek looks at what a fetch has looked at, or will */
-	if (!(w->flags & MODEL_PEEK))
+	if (!is_peek(w))
 		add_fault(w->ms, MODEL_ILLEGAL, NULL,
 			  "%s is illegal or reserved, word %#llx, SID %#x SSID %#x",
 			  name, word, w->sid, w->ssid);
-	return fail(w, event);
+	return fail(w, EVT_ID_BAD_STE_CONFIG);
 }
 
 static bool bad_ste(struct walk *w, const char *name, unsigned int word)
 {
-	return refuse(w, name, w->ste[word], EVT_ID_BAD_STE_CONFIG);
+	return refuse(w, name, w->ste[word]);
 }
 
 static bool bad_cd(struct walk *w, const char *name)
 {
-	return refuse(w, name, w->cd[0], EVT_ID_BAD_CD_CONFIG);
+	return refuse(w, name, w->cd[0]);
 }
 
-static bool check_fields(struct walk *w, const struct field *f,
-			 unsigned int num, const u64 *words, u8 event)
+/* A field of an STE or CD. Of @feats one is needed for all values but 0. */
+struct field {
+	const char *name;
+	u8 word;
+	/* With which STE.Config it is not IGNORED, a bit for each (5.2) */
+	u8 configs;
+	u64 mask;
+	/* Legal values, a bit for each */
+	u64 values;
+	u32 feats;
+};
+
+#define CONFIG_ALL		0xff
+#define CONFIG_S1		(BIT(5) | BIT(7))
+#define CONFIG_S2		(BIT(6) | BIT(7))
+
+#define RES0(word, fields)	{ "reserved " #word, word, CONFIG_ALL, ~(fields), BIT(0) }
+#define STE(word, name, configs, ...) \
+	{ "STE." #name, word, configs, STRTAB_STE_##word##_##name, __VA_ARGS__ }
+#define CD(name, ...) \
+	{ "CD." #name, 0, CONFIG_ALL, CTXDESC_CD_0_##name, __VA_ARGS__ }
+#define FEAT(name)		ARM_SMMU_FEAT_##name
+
+static const struct field ste_fields[] = {
+	RES0(0, STRTAB_STE_0_V | STRTAB_STE_0_CFG | STRTAB_STE_0_S1FMT |
+		STRTAB_STE_0_S1CTXPTR_MASK | STRTAB_STE_0_S1CDMAX),
+	RES0(1, STRTAB_STE_1_S1DSS | STRTAB_STE_1_S1CIR | STRTAB_STE_1_S1COR |
+		STRTAB_STE_1_S1CSH | STRTAB_STE_1_MEV | STRTAB_STE_1_S2FWB |
+		STRTAB_STE_1_S1STALLD | STRTAB_STE_1_EATS | STRTAB_STE_1_STRW |
+		STRTAB_STE_1_SHCFG),
+	RES0(2, STRTAB_STE_2_S2VMID | STRTAB_STE_2_VTCR | STRTAB_STE_2_S2AA64 |
+		STRTAB_STE_2_S2PTW | STRTAB_STE_2_S2S | STRTAB_STE_2_S2R),
+	RES0(3, STRTAB_STE_3_S2TTB_MASK),
+	RES0(4, 0ULL), RES0(5, 0ULL), RES0(6, 0ULL), RES0(7, 0ULL),
+	STE(0, CFG, CONFIG_ALL, 0xf1),
+	{ "STE.CFG[0]", 0, CONFIG_S1, BIT(1), BIT(1), FEAT(TRANS_S1) },
+	{ "STE.CFG[1]", 0, CONFIG_S2, BIT(2), BIT(1), FEAT(TRANS_S2) },
+	{ "STE.CFG[1:0]", 0, BIT(7), GENMASK(2, 1), BIT(3), FEAT(NESTING) },
+	STE(0, S1FMT, CONFIG_S1, BIT(0) | BIT(2), FEAT(2_LVL_CDTAB)),
+	STE(1, S1DSS, CONFIG_S1, 0x7),
+	STE(1, EATS, CONFIG_S1 | CONFIG_S2, 0x3, FEAT(ATS)),
+	/* With stage 2 the StreamWorld is EL1 */
+	STE(1, STRW, BIT(5), BIT(STRTAB_STE_1_STRW_NSEL1) | BIT(STRTAB_STE_1_STRW_EL2),
+	    FEAT(E2H)),
+	STE(1, S1STALLD, CONFIG_S1, 0x3, FEAT(STALLS)),
+	STE(1, S2FWB, CONFIG_S2, 0x3, FEAT(S2FWB)),
+	STE(2, S2AA64, CONFIG_S2, BIT(1)),
+	STE(2, S2S, CONFIG_S2, 0x3, FEAT(STALLS)),
+};
+
+static const struct field cd_fields[] = {
+	RES0(0, CTXDESC_CD_0_TCR_T0SZ | CTXDESC_CD_0_TCR_TG0 | CTXDESC_CD_0_TCR_IRGN0 |
+		CTXDESC_CD_0_TCR_ORGN0 | CTXDESC_CD_0_TCR_SH0 | CTXDESC_CD_0_TCR_EPD0 |
+		CTXDESC_CD_0_TCR_EPD1 | CTXDESC_CD_0_V | CTXDESC_CD_0_TCR_IPS |
+		CTXDESC_CD_0_TCR_HA | CTXDESC_CD_0_TCR_HD | CTXDESC_CD_0_AA64 |
+		CTXDESC_CD_0_S | CTXDESC_CD_0_R | CTXDESC_CD_0_A | CTXDESC_CD_0_ASET |
+		CTXDESC_CD_0_ASID),
+	RES0(1, CTXDESC_CD_1_HAFT | CTXDESC_CD_1_TTB0_MASK),
+	RES0(2, 0ULL), RES0(4, 0ULL), RES0(5, 0ULL), RES0(6, 0ULL), RES0(7, 0ULL),
+	CD(AA64, BIT(1)),
+	/* TTB1 is not modelled */
+	CD(TCR_EPD1, BIT(1)),
+	CD(TCR_HA, 0x3, FEAT(HA)),
+	CD(TCR_HD, 0x3, FEAT(HD)),
+	CD(S, 0x3, FEAT(STALLS)),
+};
+
+static bool check_fields(struct walk *w, const struct field *f, unsigned int num,
+			 const u64 *words)
 {
 	unsigned int config = FIELD_GET(STRTAB_STE_0_CFG, w->ste[0]);
+	u32 features = w->ms->fake->smmu.features;
 	u64 val;
 
 	for (; num--; f++) {
+		val = (words[f->word] & f->mask) >> __ffs64(f->mask);
 		if (!(f->configs & BIT(config)))
 			continue;
-		val = (words[f->word] & f->mask) >> __ffs64(f->mask);
 		if (val >= 64 || !(f->values & BIT_ULL(val)) ||
-		    (val && f->feats &&
-		     !(w->ms->fake->smmu.features & f->feats)))
-			return refuse(w, f->name, words[f->word], event);
+		    (val && f->feats && !(features & f->feats)))
+			return refuse(w, f->name, words[f->word]);
 	}
 	return true;
 }
@@ -497,159 +439,131 @@ static u64 *to_ptr(u64 pa)
 	return pfn_valid(PHYS_PFN(pa)) ? phys_to_virt(pa) : NULL;
 }
 
-static bool read_words(struct walk *w, const u64 *p, u64 *img, unsigned int num,
-		       u8 event)
+static unsigned int num_words(u8 kind)
 {
-	unsigned int i;
+	return kind == MODEL_L1STD || kind == MODEL_L1CD ? 1 : STRTAB_STE_DWORDS;
+}
 
-	if (!p)
-		return fail(w, event);
-	/* Pairs with the WRITE_ONCE()s in entry_set() */
-	for (i = 0; i < num; i++)
-		img[i] = le64_to_cpu((__force __le64)READ_ONCE(p[i]));
+static bool xlat_s2(struct walk *w, u64 ipa, bool table, struct entry *e);
+static bool fetch(struct walk *w, u8 kind, u32 sid, u32 ssid, u64 *words);
+
+static bool ste_pa(struct walk *w, u32 sid, u64 *pa)
+{
+	struct arm_smmu_device *smmu = &w->ms->fake->smmu;
+	u64 l1;
+
+	if (!(smmu->features & ARM_SMMU_FEAT_2_LVL_STRTAB)) {
+		*pa = virt_to_phys(&smmu->strtab_cfg.linear.table[sid]);
+		return true;
+	}
+	if (!fetch(w, MODEL_L1STD, arm_smmu_strtab_l1_idx(sid), 0, &l1))
+		return false;
+	if (!FIELD_GET(STRTAB_L1_DESC_SPAN, l1))
+		return fail(w, EVT_ID_BAD_STREAMID_CONFIG);
+	if (FIELD_GET(STRTAB_L1_DESC_SPAN, l1) != STRTAB_SPLIT + 1)
+		return refuse(w, "L1STD.Span", l1);
+	*pa = (l1 & STRTAB_L1_DESC_L2PTR_MASK) +
+	      arm_smmu_strtab_l2_idx(sid) * sizeof(struct arm_smmu_ste);
 	return true;
 }
 
-static bool xlat_s2(struct walk *w, u64 ipa, u8 class, struct entry *e);
-
-/* Read @num words of a CD table, which is at an IPA if stage 2 is on */
-static bool read_cdtab(struct walk *w, u64 addr, u64 *img, unsigned int num)
+static bool cd_pa(struct walk *w, u32 sid, u32 ssid, u64 *pa)
 {
-	struct entry e;
+	u64 l1;
 
-	if (w->has_s2) {
-		if (!xlat_s2(w, addr, 0, &e))
-			return false;
-		addr = e.oa + (addr - e.ia);
-	}
-	return read_words(w, to_ptr(addr), img, num, EVT_ID_CD_FETCH_FAULT);
-}
-
-static bool fetch(struct walk *w, u8 kind, u32 sid, u32 ssid, u64 *img);
-
-static bool read_struct(struct walk *w, u8 kind, u32 sid, u32 ssid,
-			u64 *img)
-{
-	struct arm_smmu_device *smmu = &w->ms->fake->smmu;
-	struct arm_smmu_strtab_cfg *cfg = &smmu->strtab_cfg;
-	u64 ptr = w->ste[0] & STRTAB_STE_0_S1CTXPTR_MASK, l1;
-
-	switch (kind) {
-	case MODEL_L1STD:
-		img[0] = le64_to_cpu(READ_ONCE(cfg->l2.l1tab[sid].l2ptr));
+	if (FIELD_GET(STRTAB_STE_0_S1FMT, w->ste[0]) != STRTAB_STE_0_S1FMT_64K_L2) {
+		*pa += ssid * sizeof(struct arm_smmu_cd);
 		return true;
-	case MODEL_STE:
-		if (!(smmu->features & ARM_SMMU_FEAT_2_LVL_STRTAB))
-			return read_words(w, (u64 *)&cfg->linear.table[sid],
-					  img, STRTAB_STE_DWORDS,
-					  EVT_ID_STE_FETCH_FAULT);
-		if (!fetch(w, MODEL_L1STD, arm_smmu_strtab_l1_idx(sid), 0, &l1))
-			return false;
-		if (!FIELD_GET(STRTAB_L1_DESC_SPAN, l1))
-			return fail(w, EVT_ID_BAD_STREAMID_CONFIG);
-		if (FIELD_GET(STRTAB_L1_DESC_SPAN, l1) != STRTAB_SPLIT + 1)
-			return refuse(w, "L1STD.Span", l1,
-				       EVT_ID_BAD_STREAMID_CONFIG);
-		ptr = (l1 & STRTAB_L1_DESC_L2PTR_MASK) +
-		      arm_smmu_strtab_l2_idx(sid) * sizeof(struct arm_smmu_ste);
-		return read_words(w, to_ptr(ptr), img, STRTAB_STE_DWORDS,
-				  EVT_ID_STE_FETCH_FAULT);
-	case MODEL_L1CD:
-		return read_cdtab(w, ptr + ssid * sizeof(l1), img, 1);
-	case MODEL_CD:
-		if (FIELD_GET(STRTAB_STE_0_S1FMT, w->ste[0]) ==
-		    STRTAB_STE_0_S1FMT_64K_L2) {
-			if (!fetch(w, MODEL_L1CD, sid,
-				   arm_smmu_cdtab_l1_idx(ssid), &l1))
-				return false;
-			if (!(l1 & CTXDESC_L1_DESC_V))
-				return fail(w, EVT_ID_BAD_SUBSTREAMID_CONFIG);
-			ptr = l1 & ~CTXDESC_L1_DESC_V;
-			if (ptr & ~GENMASK_ULL(51, 16))
-				return refuse(w, "L1CD.L2Ptr", l1,
-					       EVT_ID_BAD_SUBSTREAMID_CONFIG);
-			ssid = arm_smmu_cdtab_l2_idx(ssid);
-		}
-		return read_cdtab(w, ptr + ssid * sizeof(struct arm_smmu_cd),
-				  img, CTXDESC_CD_DWORDS);
-	default:
-		return false;
 	}
+	if (!fetch(w, MODEL_L1CD, sid, arm_smmu_cdtab_l1_idx(ssid), &l1))
+		return false;
+	if (!(l1 & CTXDESC_L1_DESC_V))
+		return fail(w, EVT_ID_BAD_SUBSTREAMID_CONFIG);
+	*pa = l1 & ~CTXDESC_L1_DESC_V;
+	if (*pa & ~GENMASK_ULL(51, 16))
+		return refuse(w, "L1CD.L2Ptr", l1);
+	*pa += arm_smmu_cdtab_l2_idx(ssid) * sizeof(struct arm_smmu_cd);
+	return true;
 }
 
-static unsigned int num_words(u8 kind)
+static bool read_struct(struct walk *w, u8 kind, u32 sid, u32 ssid, u64 *words)
 {
-	return kind == MODEL_L1STD || kind == MODEL_L1CD ? 1 :
-							   STRTAB_STE_DWORDS;
+	bool is_cd = kind == MODEL_L1CD || kind == MODEL_CD;
+	u64 pa = w->ste[0] & STRTAB_STE_0_S1CTXPTR_MASK, *p;
+	struct entry e;
+	int i;
+
+	if (kind == MODEL_L1STD)
+		pa = virt_to_phys(&w->ms->fake->smmu.strtab_cfg.l2.l1tab[sid]);
+	else if (kind == MODEL_L1CD)
+		pa += ssid * sizeof(u64);
+	else if (!(is_cd ? cd_pa(w, sid, ssid, &pa) : ste_pa(w, sid, &pa)))
+		return false;
+	/* A CD table is at an IPA if stage 2 is on */
+	if (is_cd && w->has_s2) {
+		if (!xlat_s2(w, pa, true, &e))
+			return false;
+		pa = e.oa + (pa - e.ia);
+	}
+	p = to_ptr(pa);
+	if (!p)
+		return fail(w, is_cd ? EVT_ID_CD_FETCH_FAULT : EVT_ID_STE_FETCH_FAULT);
+	/* Pairs with the WRITE_ONCE()s in entry_set() */
+	for (i = 0; i < num_words(kind); i++)
+		words[i] = le64_to_cpu((__force __le64)READ_ONCE(p[i]));
+	return true;
 }
 
-/* Put a structure into the configuration cache */
-static struct cfg *add_image(struct walk *w, struct cfg *cfg, u8 kind,
-			     u32 sid, u32 ssid, const u64 *img)
+static bool is_of(const struct image *im, u8 kind, u32 sid, u32 ssid)
+{
+	return im->e.kind == kind && im->e.sid == sid && im->e.ssid == ssid;
+}
+
+static void add_image(struct walk *w, u8 kind, u32 sid, u32 ssid, const u64 *words)
 {
 	struct smmu *ms = w->ms;
-	unsigned int i;
+	struct image *im, *slot = NULL;
+	size_t size = num_words(kind) * sizeof(*words);
 
-	if (!cfg) {
-		for (i = 0; i < MODEL_NUM_CFGS && ms->cfgs[i].kind; i++)
-			;
-		if (i == MODEL_NUM_CFGS)
-			i = rnd(ms->model) % MODEL_NUM_CFGS;
-		cfg = &ms->cfgs[i];
-		memset(cfg, 0, sizeof(*cfg));
-		cfg->kind = kind;
-		cfg->sid = sid;
-		cfg->ssid = ssid;
+	for (im = ms->images; im != ms->images + MODEL_NUM_IMAGES; im++) {
+		if (im->e.kind == MODEL_FREE)
+			slot = im;
+		else if (is_of(im, kind, sid, ssid) && !memcmp(im->words, words, size))
+			return;
 	}
-	for (i = 0; i < cfg->num; i++)
-		if (!memcmp(cfg->img[i], img, num_words(kind) * sizeof(*img)))
-			return cfg;
-	i = cfg->num < MODEL_NUM_IMAGES ? cfg->num++ :
-					  rnd(ms->model) % MODEL_NUM_IMAGES;
-	memcpy(cfg->img[i], img, num_words(kind) * sizeof(*img));
-	cfg->step = ms->model->stats.steps;
-	cfg->log = ms->fake->log_head;
-	return cfg;
+	if (!slot)
+		slot = &ms->images[rnd(ms->model) % MODEL_NUM_IMAGES];
+	*slot = (struct image){ .e = { .sid = sid, .ssid = ssid } };
+	memcpy(slot->words, words, size);
+	set_source(w, kind, &slot->e);
 }
 
 /*
- * Fetch a structure from the cache or from memory. A fetch that is not atomic may
+ * From memory or from the cache. A fetch that is not atomic may
  * have begun right after the last CFGI, so it can return any mix of the images
  * that were in memory since then (3.21.3).
  */
-static bool fetch(struct walk *w, u8 kind, u32 sid, u32 ssid, u64 *img)
+static bool fetch(struct walk *w, u8 kind, u32 sid, u32 ssid, u64 *words)
 {
-	struct smmu_model *model = w->ms->model;
-	struct cfg *cfg;
-	unsigned int i, n;
-	bool torn = false;
+	struct smmu *ms = w->ms;
+	const struct image *im, *found[4];
+	unsigned int num = 0, i;
 
-	cfg = find_cfg(w->ms, kind, sid, ssid);
-	if (!cfg || !coin(w)) {
-		if (!read_struct(w, kind, sid, ssid, img))
+	for (im = ms->images; may_cache(w) && im != ms->images + MODEL_NUM_IMAGES; im++)
+		if (is_of(im, kind, sid, ssid) && num < ARRAY_SIZE(found))
+			found[num++] = im;
+	if (!num || !coin(w)) {
+		if (!read_struct(w, kind, sid, ssid, words))
 			return false;
 		/* Whether an invalid L1STD may be cached is not modelled */
-		if (!may_cache(w) || (kind == MODEL_L1STD &&
-				      !FIELD_GET(STRTAB_L1_DESC_SPAN, *img)))
-			return true;
-		/* Reading an L1CD may have taken its place */
-		cfg = find_cfg(w->ms, kind, sid, ssid);
-		cfg = add_image(w, cfg, kind, sid, ssid, img);
-		if (cfg->num == 1 || !(rnd(model) & 0x10))
-			return true;
-	} else {
-		model->stats.hits++;
+		if (may_cache(w) &&
+		    (kind != MODEL_L1STD || FIELD_GET(STRTAB_L1_DESC_SPAN, *words)))
+			add_image(w, kind, sid, ssid, words);
+		return true;
 	}
-
-	n = rnd(model) % cfg->num;
-	for (i = 0; i < num_words(kind); i++) {
-		if (cfg->num > 1 && rnd(model) & 0x40) {
-			n = rnd(model) % cfg->num;
-			torn = true;
-		}
-		img[i] = cfg->img[n][i];
-	}
-	model->stats.torn += torn;
+	ms->model->stats.hits++;
+	for (i = 0; i < num_words(kind); i++)
+		words[i] = found[num > 1 ? rnd(ms->model) % num : 0]->words[i];
 	return true;
 }
 
@@ -664,8 +578,7 @@ static int set_stage(struct walk *w, struct stage *st, u64 tg, u64 tsz, u64 ps)
 	st->ia_bits = 64 - tsz;
 	/* More than the SMMU has is as much as it has */
 	st->oa_bits = min_t(unsigned int, oas[ps], smmu->oas);
-	if (!st->tg || !(smmu->pgsize_bitmap & BIT(st->tg)) || tsz > 39 ||
-	    tsz < 16)
+	if (!st->tg || !(smmu->pgsize_bitmap & BIT(st->tg)) || tsz > 39 || tsz < 16)
 		return -EINVAL;
 	if (!st->s2)
 		st->level = 4 - DIV_ROUND_UP(st->ia_bits - st->tg, st->tg - 3);
@@ -709,8 +622,7 @@ static bool decode_ste(struct walk *w)
 
 	if (!(w->ste[0] & STRTAB_STE_0_V))
 		return fail(w, EVT_ID_BAD_STE_CONFIG);
-	if (!check_fields(w, ste_fields, ARRAY_SIZE(ste_fields), w->ste,
-			  EVT_ID_BAD_STE_CONFIG))
+	if (!check_fields(w, ste_fields, ARRAY_SIZE(ste_fields), w->ste))
 		return false;
 	if (cfg == STRTAB_STE_0_CFG_ABORT)
 		return fail(w, 0);
@@ -725,7 +637,7 @@ static bool decode_ste(struct walk *w)
 	if (cfg & 2)
 		return decode_s2(w);
 	if (FIELD_GET(STRTAB_STE_1_STRW, w->ste[1]) == STRTAB_STE_1_STRW_EL2) {
-		w->world = MODEL_EL2_E2H;
+		w->el2 = true;
 		w->vmid = 0;
 	}
 	return true;
@@ -739,8 +651,7 @@ static bool get_ssid(struct walk *w, u32 *ssid)
 	u64 size = 64ULL << cdmax;
 
 	if (!w->has_s1)
-		return w->ssid == MODEL_NO_SSID ||
-		       fail(w, EVT_ID_BAD_SUBSTREAMID_CONFIG);
+		return w->ssid == MODEL_NO_SSID || fail(w, EVT_ID_BAD_SUBSTREAMID_CONFIG);
 	if (cdmax > w->ms->fake->smmu.ssid_bits)
 		return bad_ste(w, "STE.S1CDMax", 0);
 	if (cdmax && FIELD_GET(STRTAB_STE_0_S1FMT, w->ste[0]))
@@ -771,8 +682,7 @@ static bool decode_cd(struct walk *w)
 
 	if (!(cd0 & CTXDESC_CD_0_V))
 		return fail(w, EVT_ID_BAD_CD_CONFIG);
-	if (!check_fields(w, cd_fields, ARRAY_SIZE(cd_fields), w->cd,
-			  EVT_ID_BAD_CD_CONFIG))
+	if (!check_fields(w, cd_fields, ARRAY_SIZE(cd_fields), w->cd))
 		return false;
 
 	w->asid = FIELD_GET(CTXDESC_CD_0_ASID, cd0);
@@ -797,29 +707,106 @@ static bool decode_cd(struct walk *w)
 	return is_table_aligned(st->ttb, bits) || bad_cd(w, "CD.TTB0");
 }
 
-/* Fetch and decode the STE and the CD of a transaction */
 static bool begin(struct walk *w)
 {
 	u32 ssid;
 
-	if (!fetch(w, MODEL_STE, w->sid, 0, w->ste) || !decode_ste(w) ||
-	    !get_ssid(w, &ssid))
+	if (!fetch(w, MODEL_STE, w->sid, 0, w->ste) || !decode_ste(w) || !get_ssid(w, &ssid))
 		return false;
-	return !w->has_s1 ||
-	       (fetch(w, MODEL_CD, w->sid, ssid, w->cd) && decode_cd(w));
+	return !w->has_s1 || (fetch(w, MODEL_CD, w->sid, ssid, w->cd) && decode_cd(w));
 }
 
-/* Number of descriptors that a contiguous hint joins (DDI 0487, D8.7.1) */
-static unsigned int num_cont(unsigned int tg, unsigned int level)
+static bool stage_fail(struct walk *w, const struct stage *st, u8 event)
 {
-	if (tg == 14)
-		return level == 3 ? 128 : 32;
-	return tg == 12 ? 16 : 32;
+	w->fault_s2 = st->s2;
+	return fail(w, event);
 }
 
-static bool may_be_block(unsigned int tg, unsigned int level)
+/* Where is the descriptor? The page table of stage 1 is behind stage 2. */
+static u64 *desc_ptr(struct walk *w, const struct stage *st, u64 addr, struct entry *e)
 {
-	return level == 2 || (level == 1 && tg == 12);
+	struct entry s2;
+
+	if (!st->s2 && w->has_s2) {
+		if (!xlat_s2(w, addr, true, &s2))
+			return NULL;
+		addr = s2.oa + (addr - s2.ia);
+	}
+	if (!to_ptr(addr))
+		stage_fail(w, st, EVT_ID_WALK_EABT);
+	e->desc_pa = addr;
+	return to_ptr(addr);
+}
+
+/* Walk to the table descriptor of level @stop, or for 4 to the leaf: to @p */
+static bool walk_tables(struct walk *w, const struct stage *st, u64 ia, unsigned int stop,
+			struct entry *e, u64 **p)
+{
+	u8 kind = st->s2 ? MODEL_TABLE2 : MODEL_TABLE1;
+	unsigned int level = st->level, shift;
+	u64 table = st->ttb, mask;
+
+	if (st->off || ia >> st->ia_bits)
+		return stage_fail(w, st, EVT_ID_TRANSLATION_FAULT);
+	if (coin(w) && find(w, kind, ia, e)) {
+		level = e->level + 1;
+		table = e->oa;
+	}
+	for (;; level++) {
+		shift = st->tg + (3 - level) * (st->tg - 3);
+		mask = BIT_ULL(level == st->level ? st->ia_bits - shift : st->tg - 3) - 1;
+		*e = (struct entry){ .size = BIT_ULL(shift), .level = level };
+		e->ia = ia & ~(e->size - 1);
+		e->inv_size = e->size;
+		*p = desc_ptr(w, st, table + ((ia >> shift) & mask) * sizeof(e->desc), e);
+		if (!*p)
+			return false;
+		e->desc = le64_to_cpu((__force __le64)READ_ONCE(**p));
+		if (!(e->desc & TTD_VALID))
+			return stage_fail(w, st, EVT_ID_TRANSLATION_FAULT);
+		if (level == 3 || !(e->desc & TTD_TYPE))
+			return stop == 4 || stage_fail(w, st, EVT_ID_TRANSLATION_FAULT);
+
+		table = e->desc & TTD_ADDR;
+		if (table >> st->oa_bits)
+			return stage_fail(w, st, EVT_ID_ADDR_SIZE_FAULT);
+		if (e->desc & TTD_TABLE_ATTRS)
+			return refuse(w, "NSTable or APTable", e->desc);
+		e->oa = table;
+		if (level == stop)
+			return true;
+		insert(w, kind, e);
+	}
+}
+
+static void set_perm(const struct stage *st, struct entry *e)
+{
+	bool readable = e->desc & TTD_S2_READ, writable = e->desc & TTD_S2_WRITE;
+
+	if (!st->s2) {
+		/* Transactions of devices are unprivileged */
+		readable = e->desc & TTD_S1_UNPRIV;
+		writable = readable && !(e->desc & TTD_S1_RDONLY);
+	}
+	e->clean = readable && !writable && st->hd && e->desc & TTD_DBM;
+	e->perm = (readable ? MODEL_READ : 0) | (writable || e->clean ? MODEL_WRITE : 0);
+}
+
+static bool decode_leaf(struct walk *w, const struct stage *st, struct entry *e)
+{
+	bool may_be_block = e->level == 2 || (e->level == 1 && st->tg == 12);
+
+	if (!(e->desc & TTD_TYPE) && !may_be_block)
+		return stage_fail(w, st, EVT_ID_TRANSLATION_FAULT);
+	e->oa = e->desc & TTD_ADDR & ~(e->size - 1);
+	if (e->oa >> st->oa_bits)
+		return stage_fail(w, st, EVT_ID_ADDR_SIZE_FAULT);
+	if (!(e->desc & TTD_AF) && !st->ha && !is_peek(w))
+		return stage_fail(w, st, EVT_ID_ACCESS_FAULT);
+	e->global = !st->s2 && !(e->desc & TTD_NG);
+	set_perm(st, e);
+	return !(w->flags & MODEL_WRITE) || e->perm & MODEL_WRITE ||
+	       stage_fail(w, st, EVT_ID_PERMISSION_FAULT);
 }
 
 /*
@@ -827,146 +814,56 @@ static bool may_be_block(unsigned int tg, unsigned int level)
  * has no HTTU here.
  * Return: false if the descriptor has changed meanwhile
  */
-static bool update_desc(struct walk *w, const struct stage *st, u64 *p,
-			u64 *desc)
+static bool update_desc(struct walk *w, const struct stage *st, u64 *p, struct entry *e)
 {
-	u64 new = *desc;
+	u64 new = e->desc;
 
 	if (st->ha)
 		new |= TTD_AF;
 	if (st->hd && w->flags & MODEL_WRITE && new & TTD_DBM)
 		new &= ~TTD_S1_RDONLY;
-	if (new == *desc || w->flags & MODEL_PEEK)
+	if (new == e->desc || is_peek(w))
 		return true;
-	if (cmpxchg64(p, *desc, new) != *desc)
+	if (cmpxchg64(p, e->desc, new) != e->desc)
 		return false;
 	w->ms->model->stats.httu++;
-	*desc = new;
+	e->desc = new;
+	set_perm(st, e);
 	return true;
 }
 
-static void set_perm(const struct stage *st, u64 desc, struct entry *e)
+/* Let a leaf be that of all descriptors that a contiguous hint joins (DDI 0487, D8.7.1) */
+static void join_cont(struct walk *w, const struct stage *st, struct entry *e)
 {
-	bool readable = desc & TTD_S2_READ, writable = desc & TTD_S2_WRITE;
-
-	if (!st->s2) {
-		/* Transactions of devices are unprivileged */
-		readable = desc & TTD_S1_UNPRIV;
-		writable = readable && !(desc & TTD_S1_RDONLY);
-	}
-	e->clean = readable && !writable && st->hd && desc & TTD_DBM;
-	e->perm = (readable ? MODEL_READ : 0) |
-		  (writable || e->clean ? MODEL_WRITE : 0);
-}
-
-static bool stage_fail(struct walk *w, const struct stage *st, u8 event)
-{
-	w->fault_s2 = st->s2;
-	if (!st->s2) {
-		/* Reading the tables has left its own class and IPA */
-		w->ipa = 0;
-		w->class = event == EVT_ID_WALK_EABT ? EVTQ_1_CLASS_TT : 2;
-	}
-	return fail(w, event);
-}
-
-/* Where is the descriptor? The page table of stage 1 is behind stage 2. */
-static bool table_pa(struct walk *w, const struct stage *st, u64 *addr)
-{
-	struct entry e;
-
-	if (st->s2 || !w->has_s2)
-		return true;
-	if (!xlat_s2(w, *addr, EVTQ_1_CLASS_TT, &e))
-		return false;
-	*addr = e.oa + (*addr - e.ia);
-	return true;
-}
-
-/* Walk a page table to its table descriptor of level @stop, or for 4 to the leaf */
-static bool walk_stage(struct walk *w, const struct stage *st, u64 ia,
-		       unsigned int stop, struct entry *e)
-{
-	u8 kind = st->s2 ? MODEL_TABLE2 : MODEL_TABLE1;
-	u64 table = st->ttb, pa, desc, mask, *p;
-	unsigned int level = st->level, shift;
-
-	memset(e, 0, sizeof(*e));
-	if (st->off || ia >> st->ia_bits)
-		return stage_fail(w, st, EVT_ID_TRANSLATION_FAULT);
-	if (coin(w) && find(w, kind, ia, e)) {
-		level = e->level + 1;
-		table = e->oa;
-	}
-
-	for (;; level++) {
-		memset(e, 0, sizeof(*e));
-		shift = st->tg + (3 - level) * (st->tg - 3);
-		mask = BIT_ULL(level == st->level ? st->ia_bits - shift :
-						    st->tg - 3) - 1;
-		pa = table + ((ia >> shift) & mask) * sizeof(desc);
-		if (!table_pa(w, st, &pa))
-			return false;
-		p = to_ptr(pa);
-		if (!p)
-			return stage_fail(w, st, EVT_ID_WALK_EABT);
-again:
-		desc = le64_to_cpu((__force __le64)READ_ONCE(*p));
-		if (!(desc & TTD_VALID))
-			return stage_fail(w, st, EVT_ID_TRANSLATION_FAULT);
-		e->ia = ia & ~(BIT_ULL(shift) - 1);
-		e->size = BIT_ULL(shift);
-		e->inv_ia = e->ia;
-		e->inv_size = e->size;
-		e->desc_pa = pa;
-		e->desc = desc;
-		e->level = level;
-		if (level == 3 || !(desc & TTD_TYPE))
-			break;
-
-		table = desc & TTD_ADDR;
-		if (table >> st->oa_bits)
-			return stage_fail(w, st, EVT_ID_ADDR_SIZE_FAULT);
-		if (desc & TTD_TABLE_ATTRS)
-			return refuse(w, "NSTable or APTable", desc, 0);
-		e->oa = table;
-		if (level == stop)
-			return true;
-		if (may_cache(w))
-			insert(w, kind, e);
-	}
-
-	if (stop < 4 ||
-	    (!(desc & TTD_TYPE) && (level == 3 || !may_be_block(st->tg, level))))
-		return stage_fail(w, st, EVT_ID_TRANSLATION_FAULT);
-	e->oa = desc & TTD_ADDR & ~(e->size - 1);
-	if (e->oa >> st->oa_bits)
-		return stage_fail(w, st, EVT_ID_ADDR_SIZE_FAULT);
-	if (!(desc & TTD_AF) && !st->ha && !(w->flags & MODEL_PEEK))
-		return stage_fail(w, st, EVT_ID_ACCESS_FAULT);
-	set_perm(st, desc, e);
-	if (w->flags & MODEL_WRITE && !(e->perm & MODEL_WRITE))
-		return stage_fail(w, st, EVT_ID_PERMISSION_FAULT);
-	if (!update_desc(w, st, p, &desc))
-		goto again;
-	set_perm(st, desc, e);
-	e->desc = desc;
-	e->global = !st->s2 && !(desc & TTD_NG);
+	u64 num = st->tg == 12 ? 16 : st->tg == 14 && e->level == 3 ? 128 : 32;
+	u64 size = num * e->size, off = e->ia & (size - 1);
 
 	/* Descriptors with a dirty state of their own are kept apart */
-	if (desc & TTD_CONT && !(st->hd && desc & TTD_DBM) && may_cache(w) &&
-	    rnd(w->ms->model) & 2) {
-		u64 size = num_cont(st->tg, level) * e->size;
-		u64 off = e->ia & (size - 1);
+	if (!(e->desc & TTD_CONT) || (st->hd && e->desc & TTD_DBM) || !may_cache(w) ||
+	    rnd(w->ms->model) & 2)
+		return;
+	if (!IS_ALIGNED(e->oa - off, size))
+		refuse(w, "contiguous hint", e->desc);
+	e->ia -= off;
+	e->oa -= off;
+	e->size = size;
+	e->inv_size = size;
+}
 
-		if (!IS_ALIGNED(e->oa - off, size))
-			refuse(w, "contiguous hint", desc, 0);
-		e->ia -= off;
-		e->oa -= off;
-		e->size = size;
-		e->inv_ia = e->ia;
-		e->inv_size = size;
-	}
+static bool walk_stage(struct walk *w, const struct stage *st, u64 ia, unsigned int stop,
+		       struct entry *e)
+{
+	u64 *p;
+
+	do {
+		if (!walk_tables(w, st, ia, stop, e, &p))
+			return false;
+		if (stop < 4)
+			return true;
+		if (!decode_leaf(w, st, e))
+			return false;
+	} while (!update_desc(w, st, p, e));
+	join_cont(w, st, e);
 	return true;
 }
 
@@ -976,65 +873,44 @@ static bool hit(struct walk *w, u8 kind, u64 ia, struct entry *e)
 	if (!coin(w) || !find(w, kind, ia, e))
 		return false;
 	/* A write that finds it clean has to go to the descriptor (3.13.4) */
-	return !(w->flags & MODEL_WRITE) ||
-	       (!e->clean && e->perm & MODEL_WRITE);
+	return !(w->flags & MODEL_WRITE) || (!e->clean && e->perm & MODEL_WRITE);
 }
 
-/* Translate by stage 2. @class says for what. */
-static bool xlat_s2(struct walk *w, u64 ipa, u8 class, struct entry *e)
+static bool xlat_stage(struct walk *w, const struct stage *st, u64 ia, struct entry *e)
+{
+	u8 kind = st->s2 ? MODEL_S2 : MODEL_S1;
+
+	if (hit(w, kind, ia, e))
+		return true;
+	if (!walk_stage(w, st, ia, 4, e))
+		return false;
+	insert(w, kind, e);
+	return true;
+}
+
+/* Translate by stage 2. @table: to read a table or a CD */
+static bool xlat_s2(struct walk *w, u64 ipa, bool table, struct entry *e)
 {
 	unsigned int flags = w->flags;
 	bool ret;
 
-	w->ipa = ipa;
-	w->class = class;
 	/* The dirty state is that of what is written, not of tables */
-	if (class != 2)
+	if (table)
 		w->flags &= ~MODEL_WRITE;
-	ret = hit(w, MODEL_S2, ipa, e);
-	if (!ret) {
-		ret = walk_stage(w, &w->s2, ipa, 4, e);
-		if (ret && may_cache(w))
-			insert(w, MODEL_S2, e);
-	}
-	if (ret && class != 2 && !(e->perm & MODEL_READ))
+	ret = xlat_stage(w, &w->s2, ipa, e);
+	if (ret && table && !(e->perm & MODEL_READ))
 		ret = stage_fail(w, &w->s2, EVT_ID_PERMISSION_FAULT);
 	w->flags = flags;
 	return ret;
 }
 
-/* Translate an address by all stages that are on */
-static bool xlat(struct walk *w, u64 ia, struct entry *e)
+/* Translate what stage 1 has translated to @e by stage 2 */
+static bool xlat_nested(struct walk *w, u64 ia, struct entry *e)
 {
+	u64 ipa = e->oa + (ia - e->ia), lo, hi;
 	struct entry s2;
-	u64 lo, hi, ipa;
 
-	w->class = 2;
-	if (!w->has_s1 && !w->has_s2) {
-		*e = (struct entry){
-			.ia = ia & PAGE_MASK,
-			.oa = ia & PAGE_MASK,
-			.size = PAGE_SIZE,
-			.perm = MODEL_READ | MODEL_WRITE,
-		};
-		return !(ia >> w->ms->fake->smmu.oas) ||
-		       fail(w, EVT_ID_ADDR_SIZE_FAULT);
-	}
-	if (!w->has_s1)
-		return xlat_s2(w, ia, 2, e);
-	if (w->has_s2 && hit(w, MODEL_S12, ia, e))
-		return true;
-	if (!hit(w, MODEL_S1, ia, e)) {
-		if (!walk_stage(w, &w->s1, ia, 4, e))
-			return false;
-		if (may_cache(w))
-			insert(w, MODEL_S1, e);
-	}
-	if (!w->has_s2)
-		return true;
-
-	ipa = e->oa + (ia - e->ia);
-	if (!xlat_s2(w, ipa, 2, &s2))
+	if (!xlat_s2(w, ipa, false, &s2))
 		return false;
 	/* What both stages have in common */
 	lo = max(e->ia, ia - (ipa - s2.ia));
@@ -1044,14 +920,30 @@ static bool xlat(struct walk *w, u64 ia, struct entry *e)
 	e->size = hi - lo;
 	e->perm &= s2.perm;
 	e->clean |= s2.clean;
-	if (may_cache(w))
-		insert(w, MODEL_S12, e);
+	insert(w, MODEL_S12, e);
 	return true;
 }
 
+static bool xlat(struct walk *w, u64 ia, struct entry *e)
+{
+	if (!w->has_s1 && !w->has_s2) {
+		*e = (struct entry){
+			.ia = ia & PAGE_MASK,
+			.oa = ia & PAGE_MASK,
+			.size = PAGE_SIZE,
+			.perm = MODEL_READ | MODEL_WRITE,
+		};
+		return !(ia >> w->ms->fake->smmu.oas) || fail(w, EVT_ID_ADDR_SIZE_FAULT);
+	}
+	if (!w->has_s1)
+		return xlat_s2(w, ia, false, e);
+	if (w->has_s2 && hit(w, MODEL_S12, ia, e))
+		return true;
+	return xlat_stage(w, &w->s1, ia, e) && (!w->has_s2 || xlat_nested(w, ia, e));
+}
+
 /* Begin a translation for stream and substream @n of an SMMU, if there is one */
-static bool nth_walk(struct smmu *ms, unsigned int n, unsigned int flags,
-		     struct walk *w)
+static bool nth_walk(struct smmu *ms, unsigned int n, unsigned int flags, struct walk *w)
 {
 	struct arm_smmu_master *master;
 	struct smmu_model_dev *dev;
@@ -1061,13 +953,13 @@ static bool nth_walk(struct smmu *ms, unsigned int n, unsigned int flags,
 		if (dev->ms != ms)
 			continue;
 		master = dev->fm->master;
-		num = master->num_streams * dev->num_ssids;
+		num = master->num_streams * dev->ssids.num;
 		if (n < num) {
 			*w = (struct walk){
 				.ms = ms,
 				.dev = dev,
-				.sid = master->streams[n / dev->num_ssids].id,
-				.ssid = dev->ssids[n % dev->num_ssids],
+				.sid = master->streams[n / dev->ssids.num].id,
+				.ssid = dev->ssids.vals[n % dev->ssids.num],
 				.flags = flags,
 			};
 			return true;
@@ -1077,28 +969,27 @@ static bool nth_walk(struct smmu *ms, unsigned int n, unsigned int flags,
 	return false;
 }
 
-/* Answer a Translation Request */
 static void insert_atc(struct walk *w, struct entry *e)
 {
 	/* A device that did not ask to write gets no write access that is clean */
 	if (e->clean)
 		e->perm &= ~MODEL_WRITE;
 	e->clean = false;
+	e->inv_size = e->size;
 	insert(w, MODEL_ATC_ENTRY, e);
 }
 
-/* Translate as speculation would */
 static void speculate(struct walk *w, u64 addr)
 {
 	struct entry e;
 
 	w->ms->model->stats.fills++;
-	if (begin(w) && xlat(w, addr, &e) &&
-	    w->eats == STRTAB_STE_1_EATS_TRANS && ats_on(w->dev))
+	if (begin(w) && xlat(w, addr, &e) && w->eats == STRTAB_STE_1_EATS_TRANS &&
+	    ats_on(w->dev))
 		insert_atc(w, &e);
 }
 
-/* Make all translations of tracked addresses, or some */
+/* Make all translations of tracked addresses, or one of them every other time */
 static void fill(struct smmu *ms, bool all)
 {
 	struct smmu_model *model = ms->model;
@@ -1107,46 +998,37 @@ static void fill(struct smmu *ms, bool all)
 
 	while (nth_walk(ms, num, 0, &w))
 		num++;
-	total = num * model->num_tracked;
+	total = num * model->tracked.num;
 	if (!total)
 		return;
-	left = all || total <= FILL_ALL ? total : rnd(model) >> 1 & 1;
+	left = all || total <= 4 ? total : rnd(model) >> 1 & 1;
 	for (i = rnd(model) % total; left--; i = (i + 1) % total) {
 		nth_walk(ms, i % num, 0, &w);
-		speculate(&w, model->tracked[i / num]);
+		speculate(&w, model->tracked.vals[i / num]);
 	}
 }
 
-static void drop_cfgs(struct smmu *ms, unsigned int kinds, u32 first_sid,
-		      u32 last_sid, u32 first_ssid, u32 last_ssid)
+static void drop_images(struct smmu *ms, unsigned int kinds, u32 first_sid, u32 last_sid,
+			u32 first_ssid, u32 last_ssid)
 {
-	struct cfg *cfg;
+	struct image *im;
 
-	for (cfg = ms->cfgs; cfg != ms->cfgs + MODEL_NUM_CFGS; cfg++) {
-		u32 sid = cfg->sid, ssid = cfg->ssid;
-		unsigned int num_sids = 1, num_ssids = 1;
+	for (im = ms->images; im != ms->images + MODEL_NUM_IMAGES; im++) {
+		u32 num_sids = im->e.kind == MODEL_L1STD ? STRTAB_NUM_L2_STES : 1;
+		u32 num_ssids = im->e.kind == MODEL_L1CD ? CTXDESC_L2_ENTRIES : 1;
+		u32 sid = im->e.sid * num_sids, ssid = im->e.ssid * num_ssids;
 
-		if (!(kinds & BIT(cfg->kind)))
+		if (!(kinds & BIT(im->e.kind)) || sid > last_sid || ssid > last_ssid ||
+		    sid + num_sids <= first_sid || ssid + num_ssids <= first_ssid)
 			continue;
-		if (cfg->kind == MODEL_L1STD) {
-			num_sids = STRTAB_NUM_L2_STES;
-			sid *= num_sids;
-		} else if (cfg->kind == MODEL_L1CD) {
-			num_ssids = CTXDESC_L2_ENTRIES;
-			ssid *= num_ssids;
-		}
-		if (sid > last_sid || sid + num_sids <= first_sid ||
-		    ssid > last_ssid || ssid + num_ssids <= first_ssid)
-			continue;
-		cfg->kind = MODEL_FREE;
-		ms->model->stats.removed++;
+		im->e.kind = MODEL_FREE;
 	}
 }
 
 /* What a command matches. Fields that do not count are negative. */
 struct scope {
 	unsigned int kinds;
-	int world;
+	bool el2;
 	int vmid;
 	int asid;
 	bool globals;
@@ -1155,27 +1037,24 @@ struct scope {
 	s64 ssid;
 	bool ssids;
 	u64 addr;
-	/* 0 for all addresses */
-	u64 size;
+	u64 last;
 	bool leaf;
 	unsigned int ttl;
 };
 
 static bool in_scope(const struct scope *s, const struct entry *e)
 {
-	if (!(s->kinds & BIT(e->kind)) ||
-	    (s->size && (s->addr > e->inv_ia + (e->inv_size - 1) ||
-			 e->inv_ia > s->addr + (s->size - 1))))
+	if (!(s->kinds & BIT(e->kind)) || s->addr > (e->ia | (e->inv_size - 1)) ||
+	    s->last < (e->ia & ~(e->inv_size - 1)))
 		return false;
 	if (e->kind == MODEL_ATC_ENTRY)
-		return e->sid == s->sid &&
-		       (s->ssid < 0 || e->ssid == s->ssid) &&
+		return e->sid == s->sid && (s->ssid < 0 || e->ssid == s->ssid) &&
 		       !(s->ssids && e->ssid == MODEL_NO_SSID);
-	if (e->world != s->world || (s->vmid >= 0 && e->vmid != s->vmid))
+	if (e->el2 != s->el2 || (s->vmid >= 0 && e->vmid != s->vmid))
 		return false;
 	if (s->asid >= 0 && !(e->global ? s->globals : e->asid == s->asid))
 		return false;
-	if (e->kind == MODEL_TABLE1 || e->kind == MODEL_TABLE2)
+	if (is_table(e->kind))
 		return !s->leaf && (!s->ttl || e->level < s->ttl);
 	return !s->ttl || e->level == s->ttl;
 }
@@ -1183,29 +1062,20 @@ static bool in_scope(const struct scope *s, const struct entry *e)
 static void drop(struct smmu *ms, const struct scope *s)
 {
 	struct entry *e;
-	unsigned int i;
 
 	for (e = ms->tlb; e != ms->tlb + ms->num_tlb; e++) {
 		if (!in_scope(s, e))
 			continue;
 		/* An IPA is not an input address if there is a stage 1 */
-		if (e->kind == MODEL_S1 || e->kind == MODEL_S12 ||
-		    e->kind == MODEL_ATC_ENTRY) {
-			i = ms->num_hot++ % MODEL_NUM_HOT;
-			ms->hot[i].sid = e->from_sid;
-			ms->hot[i].ssid = e->from_ssid;
-			ms->hot[i].ia = e->ia;
-		}
+		if (!is_table(e->kind) && e->kind != MODEL_S2)
+			ms->hot[ms->num_hot++ % MODEL_NUM_HOT] = *e;
 		e->kind = MODEL_FREE;
-		ms->model->stats.removed++;
 	}
 }
 
-static void bad_cmd(struct smmu *ms, const char *field,
-		    const struct arm_smmu_cmd *cmd)
+static void bad_cmd(struct smmu *ms, const char *field, const struct arm_smmu_cmd *cmd)
 {
-	add_fault(ms, MODEL_ILLEGAL, NULL,
-		  "command %#llx %#llx: %s is illegal or reserved",
+	add_fault(ms, MODEL_ILLEGAL, NULL, "command %#llx %#llx: %s is illegal or reserved",
 		  cmd->data[0], cmd->data[1], field);
 }
 
@@ -1217,9 +1087,6 @@ static void bad_cmd(struct smmu *ms, const char *field,
 #define RANGE_1		(CMDQ_TLBI_1_LEAF | CMDQ_TLBI_1_TTL | CMDQ_TLBI_1_TG)
 #define RANGE_VA	(CMDQ_TLBI_1_VA_MASK | RANGE_1)
 #define RANGE_IPA	(CMDQ_TLBI_1_IPA_MASK | RANGE_1)
-#define S1		ARM_SMMU_FEAT_TRANS_S1
-#define S2		ARM_SMMU_FEAT_TRANS_S2
-#define E2H		ARM_SMMU_FEAT_E2H
 #define KINDS_S1	(BIT(MODEL_TABLE1) | BIT(MODEL_S1) | BIT(MODEL_S12))
 /* Entries of both stages are found by VA only */
 #define KINDS_S2	(BIT(MODEL_TABLE2) | BIT(MODEL_S2))
@@ -1236,105 +1103,98 @@ static const struct cmd cmds[] = {
 	{ CMDQ_OP_PREFETCH_CFG, { CMDQ_0_SSV | SIDS | SSIDS, ~0ULL }, ~0 },
 	{ CMDQ_OP_CFGI_STE, { SIDS, CMDQ_CFGI_1_LEAF }, ~0 },
 	{ CMDQ_OP_CFGI_ALL, { SIDS, CMDQ_CFGI_1_RANGE }, ~0 },
-	{ CMDQ_OP_CFGI_CD, { SIDS | SSIDS, CMDQ_CFGI_1_LEAF }, S1 },
-	{ CMDQ_OP_CFGI_CD_ALL, { SIDS }, S1 },
-	{ CMDQ_OP_TLBI_NH_ALL, { VMIDS }, S1, KINDS_S1 },
-	{ CMDQ_OP_TLBI_NH_ASID, { VMIDS | ASIDS }, S1, KINDS_S1 },
-	{ CMDQ_OP_TLBI_NH_VA, { VMIDS | ASIDS | RANGE_0, RANGE_VA }, S1,
-	  KINDS_S1 },
-	{ CMDQ_OP_TLBI_NH_VAA, { VMIDS | RANGE_0, RANGE_VA }, S1, KINDS_S1 },
-	{ CMDQ_OP_TLBI_EL2_ALL, {}, E2H, KINDS_S1 },
-	{ CMDQ_OP_TLBI_EL2_ASID, { ASIDS }, E2H, KINDS_S1 },
-	{ CMDQ_OP_TLBI_EL2_VA, { ASIDS | RANGE_0, RANGE_VA }, E2H, KINDS_S1 },
-	{ CMDQ_OP_TLBI_S12_VMALL, { VMIDS }, S2, KINDS_S1 | KINDS_S2 },
-	{ CMDQ_OP_TLBI_S2_IPA, { VMIDS | RANGE_0, RANGE_IPA }, S2, KINDS_S2 },
+	{ CMDQ_OP_CFGI_CD, { SIDS | SSIDS, CMDQ_CFGI_1_LEAF }, FEAT(TRANS_S1) },
+	{ CMDQ_OP_CFGI_CD_ALL, { SIDS }, FEAT(TRANS_S1) },
+	{ CMDQ_OP_TLBI_NH_ALL, { VMIDS }, FEAT(TRANS_S1), KINDS_S1 },
+	{ CMDQ_OP_TLBI_NH_ASID, { VMIDS | ASIDS }, FEAT(TRANS_S1), KINDS_S1 },
+	{ CMDQ_OP_TLBI_NH_VA, { VMIDS | ASIDS | RANGE_0, RANGE_VA }, FEAT(TRANS_S1), KINDS_S1 },
+	{ CMDQ_OP_TLBI_NH_VAA, { VMIDS | RANGE_0, RANGE_VA }, FEAT(TRANS_S1), KINDS_S1 },
+	{ CMDQ_OP_TLBI_EL2_ALL, {}, FEAT(E2H), KINDS_S1 },
+	{ CMDQ_OP_TLBI_EL2_ASID, { ASIDS }, FEAT(E2H), KINDS_S1 },
+	{ CMDQ_OP_TLBI_EL2_VA, { ASIDS | RANGE_0, RANGE_VA }, FEAT(E2H), KINDS_S1 },
+	{ CMDQ_OP_TLBI_S12_VMALL, { VMIDS }, FEAT(TRANS_S2), KINDS_S1 | KINDS_S2 },
+	{ CMDQ_OP_TLBI_S2_IPA, { VMIDS | RANGE_0, RANGE_IPA }, FEAT(TRANS_S2), KINDS_S2 },
 	{ CMDQ_OP_TLBI_NSNH_ALL, {}, ~0, KINDS_S1 | KINDS_S2 },
 	{ CMDQ_OP_ATC_INV, { CMDQ_0_SSV | CMDQ_ATC_0_GLOBAL | SIDS | SSIDS,
-			     CMDQ_ATC_1_SIZE | CMDQ_ATC_1_ADDR_MASK },
-	  ARM_SMMU_FEAT_ATS },
-	{ CMDQ_OP_RESUME, { CMDQ_RESUME_0_RESP | SIDS, CMDQ_RESUME_1_STAG },
-	  ARM_SMMU_FEAT_STALLS },
+			     CMDQ_ATC_1_SIZE | CMDQ_ATC_1_ADDR_MASK }, FEAT(ATS) },
+	{ CMDQ_OP_RESUME, { CMDQ_RESUME_0_RESP | SIDS, CMDQ_RESUME_1_STAG }, FEAT(STALLS) },
 };
 
-static const struct cmd *find_cmd(struct smmu *ms,
-				  const struct arm_smmu_cmd *cmd)
+static const struct cmd *find_cmd(struct smmu *ms, const struct arm_smmu_cmd *cmd)
 {
+	const struct cmd *c = cmds;
 	const char *field = NULL;
-	int i;
 
-	for (i = 0; i < ARRAY_SIZE(cmds) - 1; i++)
-		if (cmds[i].op == FIELD_GET(CMDQ_0_OP, cmd->data[0]))
-			break;
-	if (cmds[i].op != FIELD_GET(CMDQ_0_OP, cmd->data[0]) ||
-	    !(ms->fake->smmu.features & cmds[i].feats))
+	while (c != cmds + ARRAY_SIZE(cmds) && c->op != FIELD_GET(CMDQ_0_OP, cmd->data[0]))
+		c++;
+	if (c == cmds + ARRAY_SIZE(cmds) || !(ms->fake->smmu.features & c->feats))
 		field = "opcode";
-	else if (cmd->data[0] & ~(cmds[i].fields[0] | CMDQ_0_OP))
+	else if (cmd->data[0] & ~(c->fields[0] | CMDQ_0_OP))
 		field = "word 0";
-	else if (cmd->data[1] & ~cmds[i].fields[1])
+	else if (cmd->data[1] & ~c->fields[1])
 		field = "word 1";
 	if (!field)
-		return &cmds[i];
+		return c;
 	bad_cmd(ms, field, cmd);
 	return NULL;
 }
 
-/* Decode the address, the range and the level hint of a TLBI, 4.4.1.1 */
-static bool decode_range(struct smmu *ms, const struct arm_smmu_cmd *cmd,
-			 struct scope *s)
+static const char *bad_range(struct smmu *ms, unsigned int tg, unsigned int shift, u64 num,
+			     u64 scale, const struct scope *s)
 {
-	static const u8 tgs[] = { 12, 12, 14, 16 };
 	u32 features = ms->fake->smmu.features;
-	unsigned int tg = FIELD_GET(CMDQ_TLBI_1_TG, cmd->data[1]);
+
+	if (!num && !scale && !tg && !s->ttl)
+		return NULL;
+	if (!(features & ARM_SMMU_FEAT_RANGE_INV))
+		return "NUM, SCALE, TG or TTL without range invalidation";
+	if (!tg)
+		return "NUM, SCALE or TTL without TG";
+	if (!num && !scale && !s->ttl)
+		return "TG without NUM, SCALE and TTL";
+	if (scale > 31 && !(features & ARM_SMMU_FEAT_DS))
+		return "SCALE";
+	if (s->ttl == 1 && tg != 1)
+		return "TTL";
+	if (!(ms->fake->smmu.pgsize_bitmap & BIT(shift)))
+		return "TG";
+	return IS_ALIGNED(s->addr, BIT(shift)) ? NULL : "Address";
+}
+
+/* Decode the address, the range and the level hint of a TLBI, 4.4.1.1 */
+static bool decode_range(struct smmu *ms, const struct arm_smmu_cmd *cmd, struct scope *s)
+{
+	static const u8 shifts[] = { 12, 12, 14, 16 };
+	unsigned int tg = FIELD_GET(CMDQ_TLBI_1_TG, cmd->data[1]), shift = shifts[tg];
 	u64 num = FIELD_GET(CMDQ_TLBI_0_NUM, cmd->data[0]);
 	u64 scale = FIELD_GET(CMDQ_TLBI_0_SCALE, cmd->data[0]);
-	const char *field = NULL;
-	u64 block;
+	const char *field;
 
 	s->leaf = cmd->data[1] & CMDQ_TLBI_1_LEAF;
 	s->ttl = FIELD_GET(CMDQ_TLBI_1_TTL, cmd->data[1]);
 	s->addr = cmd->data[1] & CMDQ_TLBI_1_VA_MASK;
-	if (!num && !scale && !tg && !s->ttl)
-		field = NULL;
-	else if (!(features & ARM_SMMU_FEAT_RANGE_INV))
-		field = "NUM, SCALE, TG or TTL without range invalidation";
-	else if (!tg)
-		field = "NUM, SCALE or TTL without TG";
-	else if (!num && !scale && !s->ttl)
-		field = "TG without NUM, SCALE and TTL";
-	else if (scale > 31 && !(features & ARM_SMMU_FEAT_DS))
-		field = "SCALE";
-	else if (s->ttl == 1 && tg != 1)
-		field = "TTL";
-	else if (!(ms->fake->smmu.pgsize_bitmap & BIT(tgs[tg])))
-		field = "TG";
-	else if (!IS_ALIGNED(s->addr, BIT(tgs[tg])))
-		field = "Address";
+	field = bad_range(ms, tg, shift, num, scale, s);
 	if (field) {
 		bad_cmd(ms, field, cmd);
 		return false;
 	}
-
-	s->size = scale + tgs[tg] >= 58 ? -s->addr :
-					  (num + 1) << (scale + tgs[tg]);
-	if (!s->size || s->addr + s->size - 1 < s->addr)
-		s->size = s->addr ? -s->addr : U64_MAX;
-	if (s->ttl) {
-		/* Bits of the address below a block of that level are ignored */
-		block = BIT_ULL(tgs[tg] + (3 - s->ttl) * (tgs[tg] - 3)) - 1;
-		s->size += s->addr & block;
-		s->addr &= ~block;
-	}
+	s->last = s->addr + ((num + 1) << min(scale + shift, 58)) - 1;
+	if (s->last < s->addr)
+		s->last = U64_MAX;
+	/* Bits of the address below a block of that level are ignored */
+	if (s->ttl)
+		s->addr &= ~(BIT_ULL(shift + (3 - s->ttl) * (shift - 3)) - 1);
 	return true;
 }
 
-static void apply_tlbi(struct smmu *ms, const struct cmd *c,
-		       const struct arm_smmu_cmd *cmd)
+static void apply_tlbi(struct smmu *ms, const struct cmd *c, const struct arm_smmu_cmd *cmd)
 {
 	struct scope s = {
 		.kinds = c->kinds,
-		.world = c->feats == E2H ? MODEL_EL2_E2H : MODEL_EL1,
+		.el2 = c->feats == FEAT(E2H),
 		.vmid = -1,
 		.asid = -1,
+		.last = U64_MAX,
 		/* Those by VA remove global entries as well */
 		.globals = c->fields[0] & RANGE_0,
 	};
@@ -1354,8 +1214,7 @@ static struct smmu_model_dev *find_dev(struct smmu *ms, u32 sid)
 
 	list_for_each_entry(dev, &ms->model->devs, list)
 		for (i = 0; i < dev->fm->master->num_streams; i++)
-			if (dev->ms == ms &&
-			    dev->fm->master->streams[i].id == sid)
+			if (dev->ms == ms && dev->fm->master->streams[i].id == sid)
 				return dev;
 	return NULL;
 }
@@ -1370,6 +1229,7 @@ static void apply_atc_inv(struct smmu *ms, const struct arm_smmu_cmd *cmd)
 		.sid = FIELD_GET(CMDQ_ATC_0_SID, cmd->data[0]),
 		/* Without SSID it is for all, with and without PASID */
 		.ssid = -1,
+		.last = U64_MAX,
 		.ssids = cmd->data[0] & CMDQ_ATC_0_GLOBAL,
 	};
 
@@ -1381,8 +1241,8 @@ static void apply_atc_inv(struct smmu *ms, const struct arm_smmu_cmd *cmd)
 		s.ssid = FIELD_GET(CMDQ_ATC_0_SSID, cmd->data[0]);
 	/* Bits of the address below the size are not looked at (4.5.1) */
 	if (size < ATC_INV_SIZE_ALL) {
-		s.size = (u64)SZ_4K << size;
-		s.addr = cmd->data[1] & CMDQ_ATC_1_ADDR_MASK & ~(s.size - 1);
+		s.addr = cmd->data[1] & CMDQ_ATC_1_ADDR_MASK & -((u64)SZ_4K << size);
+		s.last = s.addr + ((u64)SZ_4K << size) - 1;
 	}
 	dev = find_dev(ms, s.sid);
 	if (dev && !ats_on(dev))
@@ -1401,18 +1261,18 @@ static void apply_resume(struct smmu *ms, const struct arm_smmu_cmd *cmd)
 	/* One that matches no stalled transaction has no effect (4.6.1) */
 	if (dev && dev->stall == -EINPROGRESS &&
 	    dev->stag == FIELD_GET(CMDQ_RESUME_1_STAG, cmd->data[1]))
-		dev->stall = resp == CMDQ_RESUME_0_RESP_RETRY ? -EAGAIN :
-								-EFAULT;
+		dev->stall = resp == CMDQ_RESUME_0_RESP_RETRY ? -EAGAIN : -EFAULT;
 }
 
 static void apply(struct smmu *ms, const struct arm_smmu_cmd *cmd)
 {
 	const unsigned int cds = BIT(MODEL_CD) | BIT(MODEL_L1CD);
+	const unsigned int stes = cds | BIT(MODEL_STE), all = stes | BIT(MODEL_L1STD);
 	const struct cmd *c = find_cmd(ms, cmd);
 	u32 ssid = FIELD_GET(CMDQ_CFGI_0_SSID, cmd->data[0]);
 	u32 sid = FIELD_GET(CMDQ_CFGI_0_SID, cmd->data[0]);
 	bool leaf = cmd->data[1] & CMDQ_CFGI_1_LEAF;
-	u64 span;
+	u64 span = 2ULL << FIELD_GET(CMDQ_CFGI_1_RANGE, cmd->data[1]);
 
 	ms->model->stats.cmds++;
 	ms->num_hot = 0;
@@ -1421,30 +1281,20 @@ static void apply(struct smmu *ms, const struct arm_smmu_cmd *cmd)
 	switch (c->op) {
 	case CMDQ_OP_CFGI_STE:
 		/* With the STE go the CDs that it leads to (4.3.1) */
-		drop_cfgs(ms,
-			  BIT(MODEL_STE) | cds | (leaf ? 0 : BIT(MODEL_L1STD)),
-			  sid, sid, 0, U32_MAX);
-		break;
+		return drop_images(ms, leaf ? stes : all, sid, sid, 0, U32_MAX);
 	case CMDQ_OP_CFGI_ALL:
-		span = 2ULL << FIELD_GET(CMDQ_CFGI_1_RANGE, cmd->data[1]);
 		sid &= ~(span - 1);
-		drop_cfgs(ms, BIT(MODEL_STE) | cds | BIT(MODEL_L1STD), sid,
-			  sid + (span - 1), 0, U32_MAX);
-		break;
+		return drop_images(ms, all, sid, sid + (span - 1), 0, U32_MAX);
 	case CMDQ_OP_CFGI_CD:
-		drop_cfgs(ms, leaf ? BIT(MODEL_CD) : cds, sid, sid, ssid, ssid);
-		break;
+		return drop_images(ms, leaf ? BIT(MODEL_CD) : cds, sid, sid, ssid, ssid);
 	case CMDQ_OP_CFGI_CD_ALL:
-		drop_cfgs(ms, cds, sid, sid, 0, U32_MAX);
-		break;
+		return drop_images(ms, cds, sid, sid, 0, U32_MAX);
 	case CMDQ_OP_ATC_INV:
-		apply_atc_inv(ms, cmd);
-		break;
+		return apply_atc_inv(ms, cmd);
 	case CMDQ_OP_RESUME:
-		apply_resume(ms, cmd);
-		break;
+		return apply_resume(ms, cmd);
 	default:
-		apply_tlbi(ms, c, cmd);
+		return apply_tlbi(ms, c, cmd);
 	}
 }
 
@@ -1460,14 +1310,12 @@ static void apply_one(struct smmu *ms)
 
 	ms->pending[i] = ms->pending[--ms->num_pending];
 	apply(ms, &cmd);
-	if (!ms->num_pending)
-		return;
-	for (i = 0; i < min(ms->num_hot, MODEL_NUM_HOT); i++) {
+	for (i = 0; ms->num_pending && i < min(ms->num_hot, MODEL_NUM_HOT); i++) {
 		struct walk w = {
 			.ms = ms,
-			.dev = find_dev(ms, ms->hot[i].sid),
-			.sid = ms->hot[i].sid,
-			.ssid = ms->hot[i].ssid,
+			.dev = find_dev(ms, ms->hot[i].from_sid),
+			.sid = ms->hot[i].from_sid,
+			.ssid = ms->hot[i].from_ssid,
 			.flags = rnd(ms->model) & 0x18 ? MODEL_CACHED : 0,
 		};
 
@@ -1476,8 +1324,7 @@ static void apply_one(struct smmu *ms)
 	}
 }
 
-static void model_command(struct arm_smmu_fake *fake,
-			  const struct arm_smmu_cmd *cmd)
+static void model_command(struct arm_smmu_fake *fake, const struct arm_smmu_cmd *cmd)
 {
 	struct smmu *ms = fake->model;
 
@@ -1513,38 +1360,14 @@ static const struct arm_smmu_fake_ops model_ops = {
 	.step = model_step,
 };
 
-/* Fail the test if there was a fault. The lock is not held. */
-static void report(struct smmu_model *model)
-{
-	char *text, *rest, *line;
-
-	if (!READ_ONCE(model->text_len))
-		return;
-	text = kzalloc(MODEL_TEXT_SIZE, GFP_KERNEL);
-	scoped_guard(raw_spinlock_irqsave, &arm_smmu_fake_lock) {
-		if (text)
-			memcpy(text, model->text, model->text_len);
-		model->text_len = 0;
-	}
-	/* A line of the kernel log is too short for all of it */
-	for (rest = text; (line = strsep(&rest, "\n"));)
-		if (*line)
-			kunit_err(model->test, "%s\n", line);
-	KUNIT_FAIL(model->test, "the model found faults, seed %llu",
-		   model->seed);
-	kfree(text);
-}
-
 static void exit_model(void *data)
 {
 	struct smmu_model *model = data;
 	struct smmu_model_stats *s = &model->stats;
 
-	report(model);
 	kunit_info(model->test,
-		   "model: seed %llu steps %llu fills %llu hits %llu cmds %llu removed %llu dmas %llu events %llu torn %llu httu %llu\n",
-		   model->seed, s->steps, s->fills, s->hits, s->cmds,
-		   s->removed, s->dmas, s->events, s->torn, s->httu);
+		   "model: seed %llu steps %llu fills %llu hits %llu cmds %llu events %llu httu %llu\n",
+		   model->seed, s->steps, s->fills, s->hits, s->cmds, s->events, s->httu);
 }
 
 /**
@@ -1552,24 +1375,18 @@ static void exit_model(void *data)
  * @test: the test that owns it
  * @seed: what all choices come from
  *
- * Call it before the first arm_smmu_fake_create(), so that it outlives them.
- *
- * Return: the model. Never NULL or an error, the test is aborted instead.
+ * Return: the model, which outlives each arm_smmu_fake_create() after it.
  */
 struct smmu_model *smmu_model_create(struct kunit *test, u64 seed)
 {
-	struct smmu_model *model;
+	struct smmu_model *model = arm_smmu_fake_zalloc(test, sizeof(*model));
 
-	model = kunit_kzalloc(test, sizeof(*model), GFP_KERNEL);
-	KUNIT_ASSERT_NOT_NULL(test, model);
 	model->test = test;
 	model->seed = seed;
-	model->rnd = (lower_32_bits(seed) * 0x9e3779b1 ^ upper_32_bits(seed)) ?:
-										1;
+	model->rnd = (lower_32_bits(seed) * 0x9e3779b1 ^ upper_32_bits(seed)) ?: 1;
 	INIT_LIST_HEAD(&model->smmus);
 	INIT_LIST_HEAD(&model->devs);
-	KUNIT_ASSERT_EQ(test, 0,
-			kunit_add_action_or_reset(test, exit_model, model));
+	arm_smmu_fake_add_action(test, exit_model, model);
 	return model;
 }
 
@@ -1577,8 +1394,7 @@ static void remove_smmu(void *data)
 {
 	struct smmu *ms = data;
 
-	guard(raw_spinlock_irqsave)
-		(&arm_smmu_fake_lock);
+	guard(raw_spinlock_irqsave)(&arm_smmu_fake_lock);
 	ms->fake->ops = NULL;
 	list_del(&ms->list);
 }
@@ -1590,36 +1406,29 @@ static void remove_smmu(void *data)
  */
 void smmu_model_add_smmu(struct smmu_model *model, struct arm_smmu_fake *fake)
 {
-	struct kunit *test = model->test;
-	struct smmu *ms;
+	struct smmu *ms = arm_smmu_fake_zalloc(model->test, sizeof(*ms));
 
 	/* These are not modelled */
-	KUNIT_ASSERT_FALSE(test, fake->smmu.features &
-			   (ARM_SMMU_FEAT_STALL_FORCE | ARM_SMMU_FEAT_HYP |
-			    ARM_SMMU_FEAT_VAX));
-	KUNIT_ASSERT_LE(test, fake->smmu.oas, 48);
-	ms = kunit_kzalloc(test, sizeof(*ms), GFP_KERNEL);
-	KUNIT_ASSERT_NOT_NULL(test, ms);
+	KUNIT_ASSERT_FALSE(model->test, fake->smmu.features &
+			   (FEAT(STALL_FORCE) | FEAT(HYP) | FEAT(VAX)));
+	KUNIT_ASSERT_LE(model->test, fake->smmu.oas, 48);
 	ms->model = model;
 	ms->fake = fake;
 	/* Output addresses that are not RAM: the upper half of what there is */
-	model->next_pa =
-		min_not_zero(model->next_pa, BIT_ULL(fake->smmu.oas - 1));
+	model->next_pa = min_not_zero(model->next_pa, BIT_ULL(fake->smmu.oas - 1));
 	scoped_guard(raw_spinlock_irqsave, &arm_smmu_fake_lock) {
 		list_add_tail(&ms->list, &model->smmus);
 		fake->model = ms;
 		fake->ops = &model_ops;
 	}
-	KUNIT_ASSERT_EQ(test, 0,
-			kunit_add_action_or_reset(test, remove_smmu, ms));
+	arm_smmu_fake_add_action(model->test, remove_smmu, ms);
 }
 
 static void remove_dev(void *data)
 {
 	struct smmu_model_dev *dev = data;
 
-	guard(raw_spinlock_irqsave)
-		(&arm_smmu_fake_lock);
+	guard(raw_spinlock_irqsave)(&arm_smmu_fake_lock);
 	list_del(&dev->list);
 }
 
@@ -1628,97 +1437,49 @@ static void remove_dev(void *data)
  * @model: the model
  * @fm: the device, behind an SMMU of smmu_model_add_smmu()
  *
- * The adversary translates for all its streams, at first without PASID.
- *
- * Return: the device. Never NULL or an error, the test is aborted instead.
+ * Return: the device. The adversary uses all its streams, at first without PASID.
  */
 struct smmu_model_dev *smmu_model_add_dev(struct smmu_model *model,
 					  struct arm_smmu_fake_master *fm)
 {
-	struct kunit *test = model->test;
-	struct smmu_model_dev *dev;
+	struct smmu_model_dev *dev = arm_smmu_fake_zalloc(model->test, sizeof(*dev));
 
-	dev = kunit_kzalloc(test, sizeof(*dev), GFP_KERNEL);
-	KUNIT_ASSERT_NOT_NULL(test, dev);
 	dev->model = model;
 	dev->ms = fm->fake->model;
 	dev->fm = fm;
-	dev->ssids[0] = MODEL_NO_SSID;
-	dev->num_ssids = 1;
+	smmu_model_track(&dev->ssids, MODEL_NO_SSID);
 	scoped_guard(raw_spinlock_irqsave, &arm_smmu_fake_lock)
 		list_add_tail(&dev->list, &model->devs);
-	KUNIT_ASSERT_EQ(test, 0,
-			kunit_add_action_or_reset(test, remove_dev, dev));
+	arm_smmu_fake_add_action(model->test, remove_dev, dev);
 	return dev;
 }
 
 /**
- * smmu_model_track() - Let the adversary translate an address
- * @model: the model
- * @addr: the input address. With 64 of them, one is dropped at random.
- *
- * Return: false if it did so already.
+ * smmu_model_track() - Let the adversary translate an address, or for a PASID
+ * @set: &smmu_model.tracked or &smmu_model_dev.ssids
+ * @val: the input address or the PASID. It may be there twice.
  */
-bool smmu_model_track(struct smmu_model *model, u64 addr)
+void smmu_model_track(struct smmu_model_set *set, u64 val)
 {
-	int i;
-
-	guard(raw_spinlock_irqsave)
-		(&arm_smmu_fake_lock);
-	for (i = 0; i < model->num_tracked; i++)
-		if (model->tracked[i] == addr)
-			return false;
-	if (i == MODEL_NUM_TRACKED)
-		i = rnd(model) % MODEL_NUM_TRACKED;
-	else
-		model->num_tracked++;
-	model->tracked[i] = addr;
-	return true;
+	guard(raw_spinlock_irqsave)(&arm_smmu_fake_lock);
+	if (!WARN_ON(set->num == ARRAY_SIZE(set->vals)))
+		set->vals[set->num++] = val;
 }
 
 /**
- * smmu_model_untrack() - Undo smmu_model_track()
- * @model: the model
- * @addr: the input address
+ * smmu_model_untrack() - Undo one smmu_model_track()
+ * @set: &smmu_model.tracked or &smmu_model_dev.ssids
+ * @val: the input address or the PASID
  */
-void smmu_model_untrack(struct smmu_model *model, u64 addr)
-{
-	int i;
-
-	guard(raw_spinlock_irqsave)
-		(&arm_smmu_fake_lock);
-	for (i = 0; i < model->num_tracked; i++)
-		if (model->tracked[i] == addr)
-			model->tracked[i] =
-				model->tracked[--model->num_tracked];
-}
-
-/**
- * smmu_model_untrack_ssid() - Undo smmu_model_track_ssid()
- * @dev: the device
- * @ssid: the PASID
- */
-void smmu_model_untrack_ssid(struct smmu_model_dev *dev, u32 ssid)
+void smmu_model_untrack(struct smmu_model_set *set, u64 val)
 {
 	int i;
 
 	guard(raw_spinlock_irqsave)(&arm_smmu_fake_lock);
-	for (i = 0; i < dev->num_ssids; i++)
-		if (dev->ssids[i] == ssid)
-			dev->ssids[i] = dev->ssids[--dev->num_ssids];
-}
-
-/**
- * smmu_model_track_ssid() - Let the adversary translate for a PASID
- * @dev: the device
- * @ssid: the PASID. There may be 7 of them.
- */
-void smmu_model_track_ssid(struct smmu_model_dev *dev, u32 ssid)
-{
-	smmu_model_untrack_ssid(dev, ssid);
-	guard(raw_spinlock_irqsave)(&arm_smmu_fake_lock);
-	if (!WARN_ON(dev->num_ssids == MODEL_NUM_SSIDS))
-		dev->ssids[dev->num_ssids++] = ssid;
+	for (i = 0; i < set->num && set->vals[i] != val; i++)
+		;
+	if (i < set->num)
+		set->vals[i] = set->vals[--set->num];
 }
 
 /* Report a fault as an event record (7.3), or stall */
@@ -1728,26 +1489,19 @@ static int report_event(struct walk *w, u64 addr)
 	bool is_xlat = w->event >= EVT_ID_TRANSLATION_FAULT &&
 		       w->event <= EVT_ID_PERMISSION_FAULT;
 	bool stall = is_xlat && (s2 ? w->s2.stall : w->has_s1 && w->s1.stall);
+	bool record = s2 ? w->ste[2] & STRTAB_STE_2_S2R :
+			   !w->has_s1 || w->cd[0] & CTXDESC_CD_0_R;
 	u64 evt[EVTQ_ENT_DWORDS] = {};
 
-	if (!w->event)
-		return -EFAULT;
 	/* CD.R and STE.S2R: a fault that does not stall may go unreported */
-	if (!stall && is_xlat &&
-	    !(s2 ? w->ste[2] & STRTAB_STE_2_S2R :
-		   !w->has_s1 || w->cd[0] & CTXDESC_CD_0_R))
+	if (!w->event || (is_xlat && !stall && !record))
 		return -EFAULT;
-
-	evt[0] = FIELD_PREP(EVTQ_0_ID, w->event) |
-		 FIELD_PREP(EVTQ_0_SID, w->sid);
+	evt[0] = FIELD_PREP(EVTQ_0_ID, w->event) | FIELD_PREP(EVTQ_0_SID, w->sid);
 	if (w->ssid != MODEL_NO_SSID)
 		evt[0] |= EVTQ_0_SSV | FIELD_PREP(EVTQ_0_SSID, w->ssid);
 	if (w->event >= EVT_ID_TRANSLATION_FAULT) {
-		evt[1] = FIELD_PREP(EVTQ_1_CLASS, w->class) |
-			 (w->flags & MODEL_WRITE ? 0 : EVTQ_1_RnW) |
-			 (s2 ? EVTQ_1_S2 : 0);
+		evt[1] = (w->flags & MODEL_WRITE ? 0 : EVTQ_1_RnW) | (s2 ? EVTQ_1_S2 : 0);
 		evt[2] = addr;
-		evt[3] = w->ipa & EVTQ_3_IPA;
 	}
 	if (stall) {
 		w->dev->stag++;
@@ -1759,38 +1513,26 @@ static int report_event(struct walk *w, u64 addr)
 	return stall ? -EINPROGRESS : -EFAULT;
 }
 
-static int do_dma(struct walk *w, u64 addr, u64 *pa)
+/* Translate an access. The ATC is asked first if the device uses ATS. */
+static bool do_dma(struct walk *w, u64 addr, struct entry *e)
 {
 	bool ats = w->flags & MODEL_ATS && ats_on(w->dev);
-	struct entry e;
+	unsigned int perm = MODEL_READ | (w->flags & MODEL_WRITE);
 
 	if (!begin(w))
-		return -EFAULT;
+		return false;
 	/* CR0.ATSCHK: the STE is looked at for a translated access, too */
-	if (ats && w->eats != STRTAB_STE_1_EATS_TRANS) {
-		w->event = 0;
-		return -EFAULT;
-	}
-	if (!ats || !coin(w) || !find(w, MODEL_ATC_ENTRY, addr, &e) ||
-	    !(e.perm & MODEL_READ) ||
-	    (w->flags & MODEL_WRITE && !(e.perm & MODEL_WRITE))) {
-		if (!xlat(w, addr, &e))
-			return -EFAULT;
-		if (!(e.perm & MODEL_READ) &&
-		    (ats || !(w->flags & MODEL_WRITE))) {
-			w->event = EVT_ID_PERMISSION_FAULT;
-			return -EFAULT;
-		}
-		if (ats && may_cache(w))
-			insert_atc(w, &e);
-	}
-	*pa = e.oa + (addr - e.ia);
-	set_source(w, MODEL_DMA, &e);
-	e.ia = addr;
-	e.oa = *pa;
-	e.size = 1;
-	judge(w->ms, &e);
-	return 0;
+	if (ats && w->eats != STRTAB_STE_1_EATS_TRANS)
+		return fail(w, 0);
+	if (ats && coin(w) && find(w, MODEL_ATC_ENTRY, addr, e) && !(perm & ~e->perm))
+		return true;
+	if (!xlat(w, addr, e))
+		return false;
+	if (!(e->perm & MODEL_READ) && (ats || !(w->flags & MODEL_WRITE)))
+		return fail(w, EVT_ID_PERMISSION_FAULT);
+	if (ats)
+		insert_atc(w, e);
+	return true;
 }
 
 /**
@@ -1808,29 +1550,25 @@ static int do_dma(struct walk *w, u64 addr, u64 *pa)
  * &smmu_model_dev.stall is what becomes of it: -EAGAIN if CMD_RESUME says that it
  * is to be retried, -EFAULT if it was aborted.
  */
-int smmu_model_dma(struct smmu_model_dev *dev, u32 ssid, u64 addr,
-		   unsigned int flags, u64 *pa)
+int smmu_model_dma(struct smmu_model_dev *dev, u32 ssid, u64 addr, unsigned int flags,
+		   u64 *pa)
 {
-	struct smmu_model *model = dev->model;
 	struct arm_smmu_master *master = dev->fm->master;
-	struct walk w = {
-		.ms = dev->ms,
-		.dev = dev,
-		.ssid = ssid,
-		.flags = flags,
-	};
-	int ret;
+	struct walk w = { .ms = dev->ms, .dev = dev, .ssid = ssid, .flags = flags };
+	struct entry e;
 
-	scoped_guard(raw_spinlock_irqsave, &arm_smmu_fake_lock) {
-		w.sid = master->streams[rnd(model) % master->num_streams].id;
-		model->stats.dmas++;
-		ret = do_dma(&w, addr, pa);
+	guard(raw_spinlock_irqsave)(&arm_smmu_fake_lock);
+	w.sid = master->streams[rnd(dev->model) % master->num_streams].id;
+	if (!do_dma(&w, addr, &e))
 		/* A Translation Request is answered, not reported (3.9.1.2) */
-		if (ret && !(flags & (MODEL_QUIET | MODEL_ATS)))
-			ret = report_event(&w, addr);
-	}
-	report(model);
-	return ret;
+		return flags & (MODEL_ATS | MODEL_QUIET) ? -EFAULT : report_event(&w, addr);
+	*pa = e.oa + (addr - e.ia);
+	set_source(&w, MODEL_DMA, &e);
+	e.ia = addr;
+	e.oa = *pa;
+	e.size = 1;
+	judge(w.ms, &e);
+	return 0;
 }
 
 /**
@@ -1844,7 +1582,6 @@ void smmu_model_fill(struct smmu_model *model)
 	list_for_each_entry(ms, &model->smmus, list)
 		scoped_guard(raw_spinlock_irqsave, &arm_smmu_fake_lock)
 			fill(ms, true);
-	report(model);
 }
 
 static int run_adversary(void *data)
@@ -1863,16 +1600,13 @@ static int run_adversary(void *data)
 }
 
 /**
- * smmu_model_adversary_start() - Fill the caches from another CPU all the time
+ * smmu_model_adversary_start() - Fill the caches from a CPU until the test ends
  * @model: the model
  * @cpu: the CPU
- *
- * Ends with the test.
  */
 void smmu_model_adversary_start(struct smmu_model *model, unsigned int cpu)
 {
-	wake_up_process(arm_smmu_fake_create_task(model->test, run_adversary,
-						  model, cpu));
+	wake_up_process(arm_smmu_fake_create_task(model->test, run_adversary, model, cpu));
 }
 
 /**
@@ -1885,8 +1619,7 @@ void smmu_model_adversary_start(struct smmu_model *model, unsigned int cpu)
  */
 u64 smmu_model_pa(struct smmu_model *model, u64 size)
 {
-	guard(raw_spinlock_irqsave)
-		(&arm_smmu_fake_lock);
+	guard(raw_spinlock_irqsave)(&arm_smmu_fake_lock);
 	model->next_pa = ALIGN(model->next_pa, size) + size;
 	return model->next_pa - size;
 }
@@ -1904,8 +1637,7 @@ u32 smmu_model_kinds(struct smmu_model *model, u16 asid)
 	struct entry *e;
 	u32 kinds = 0;
 
-	guard(raw_spinlock_irqsave)
-		(&arm_smmu_fake_lock);
+	guard(raw_spinlock_irqsave)(&arm_smmu_fake_lock);
 	list_for_each_entry(ms, &model->smmus, list)
 		for (e = ms->tlb; e != ms->tlb + ms->num_tlb; e++)
 			if (e->kind)
@@ -1916,128 +1648,108 @@ u32 smmu_model_kinds(struct smmu_model *model, u16 asid)
 /* Whether @e was made from the tables that @w leads to, under its tag */
 static bool same_source(const struct walk *w, const struct entry *e)
 {
-	if (e->world != w->world || e->vmid != w->vmid ||
+	if (e->el2 != w->el2 || e->vmid != w->vmid ||
 	    e->ttb2 != (w->has_s2 ? w->s2.ttb : 0))
 		return false;
-	if (e->kind == MODEL_TABLE2 || e->kind == MODEL_S2)
+	if (is_s2(e->kind))
 		return true;
 	if (e->nested != w->has_s2)
 		return false;
-	return w->has_s1 ? !w->s1.off && e->ttb1 == w->s1.ttb &&
-				   e->asid == w->asid :
+	return w->has_s1 ? !w->s1.off && e->ttb1 == w->s1.ttb && e->asid == w->asid :
 			   !e->ttb1;
 }
 
-/* Compare what is cached of one structure with memory */
-static void check_cfg(struct smmu *ms, struct cfg *cfg)
+static void check_image(struct smmu *ms, const struct image *im)
 {
-	bool is_cd = cfg->kind == MODEL_L1CD || cfg->kind == MODEL_CD;
+	const struct entry *e = &im->e;
 	struct walk w = {
 		.ms = ms,
-		.sid = cfg->sid,
+		.sid = e->sid,
 		.ssid = MODEL_NO_SSID,
 		.flags = MODEL_PEEK,
 	};
-	struct entry e = {
-		.kind = cfg->kind,
-		.from_sid = cfg->sid,
-		.from_ssid = cfg->ssid,
-		.step = cfg->step,
-		.log = cfg->log,
-	};
-	u64 img[STRTAB_STE_DWORDS] = {};
-	unsigned int i, j;
+	u64 words[STRTAB_STE_DWORDS] = {};
+	unsigned int i;
 
 	/* Finds the STE for the sake of the CD, whatever is thought of it */
-	if (is_cd) {
+	if (e->kind == MODEL_L1CD || e->kind == MODEL_CD) {
 		begin(&w);
 		if (!(FIELD_GET(STRTAB_STE_0_CFG, w.ste[0]) & 1)) {
-			add_fault(ms, MODEL_STALE, &e,
-				  "the STE has no stage 1, word 0 is %#llx",
-				  w.ste[0]);
+			add_fault(ms, MODEL_STALE, e, "the STE %#llx has no stage 1", w.ste[0]);
 			return;
 		}
 	}
-	if (!fetch(&w, cfg->kind, cfg->sid, cfg->ssid, img))
+	if (!fetch(&w, e->kind, e->sid, e->ssid, words))
 		return;
-	for (i = 0; i < cfg->num; i++) {
-		for (j = 0; j < STRTAB_STE_DWORDS; j++) {
-			if (cfg->img[i][j] == img[j])
-				continue;
-			e.desc = cfg->img[i][j];
-			add_fault(ms, MODEL_STALE, &e,
-				  "word %u is %#llx in memory", j, img[j]);
-			return;
-		}
-	}
+	for (i = 0; i < STRTAB_STE_DWORDS && im->words[i] == words[i]; i++)
+		;
+	if (i < STRTAB_STE_DWORDS)
+		add_fault(ms, MODEL_STALE, e, "word %u is %#llx, in memory %#llx", i,
+			  im->words[i], words[i]);
 }
 
-/* Compare an entry with a fresh walk */
+static bool repeat_walk(struct walk *w, const struct entry *e, u64 ia, struct entry *now)
+{
+	unsigned int stop = is_table(e->kind) ? e->level : 4;
+
+	if (is_s2(e->kind))
+		return walk_stage(w, &w->s2, ia, stop, now);
+	if (e->kind == MODEL_TABLE1 || e->kind == MODEL_S1)
+		return walk_stage(w, &w->s1, ia, stop, now);
+	return xlat(w, ia, now);
+}
+
+static const char *compare(const struct entry *e, const struct entry *now, u64 ia)
+{
+	if (is_table(e->kind) ? now->oa != e->oa :
+				now->oa + (ia - now->ia) != e->oa + (ia - e->ia))
+		return "the output address is another";
+	if (e->perm & ~now->perm)
+		return "permissions are fewer";
+	if (e->perm & MODEL_WRITE && !e->clean && now->clean)
+		return "the dirty state is clean, writes will be lost";
+	return NULL;
+}
+
+/* Compare the first and the last page of an entry with a fresh walk */
 static void check_entry(struct walk *w, const struct entry *e)
 {
-	bool table = e->kind == MODEL_TABLE1 || e->kind == MODEL_TABLE2;
-	struct entry now;
+	u64 ia = e->ia, last = ia + e->size - SZ_4K;
 	const char *what;
-	u64 ia = e->ia;
-	bool ok;
-	int i;
+	struct entry now;
 
-	/* The first and the last address */
-	for (i = 0; i < 2; i++, ia = e->ia + e->size - 1) {
-		if (e->kind == MODEL_TABLE2 || e->kind == MODEL_S2)
-			ok = walk_stage(w, &w->s2, ia, table ? e->level : 4,
-					&now);
-		else if (e->kind == MODEL_TABLE1 || e->kind == MODEL_S1)
-			ok = walk_stage(w, &w->s1, ia, table ? e->level : 4,
-					&now);
-		else
-			ok = xlat(w, ia, &now);
-		if (!ok)
-			what = "there is no translation any more";
-		else if (table ? now.oa != e->oa :
-				 now.oa + (ia - now.ia) != e->oa + (ia - e->ia))
-			what = "the output address is another";
-		else if (e->perm & ~now.perm)
-			what = "permissions are fewer";
-		else if (e->perm & MODEL_WRITE && !e->clean && now.clean)
-			what = "the dirty state is clean, writes will be lost";
-		else
-			continue;
-		add_fault(w->ms, MODEL_STALE, e, "%#llx: %s, now %#llx", ia,
-			  what, ok ? now.oa : 0);
-		return;
+	for (;; ia = last) {
+		what = repeat_walk(w, e, ia, &now) ? compare(e, &now, ia) :
+						     "there is no translation any more";
+		if (what)
+			add_fault(w->ms, MODEL_STALE, e, "%#llx: %s", ia, what);
+		if (what || ia == last)
+			return;
 	}
 }
 
-/* An entry of the ATC of @dev */
-static void check_atc(struct smmu_model_dev *dev, const struct entry *e)
+/* An entry of an ATC must be of what the device is attached to, which sets @w */
+static bool check_atc(struct smmu *ms, const struct entry *e, struct walk *w)
 {
-	struct walk w = {
-		.ms = dev->ms,
-		.dev = dev,
+	const char *what;
+
+	*w = (struct walk){
+		.ms = ms,
+		.dev = find_dev(ms, e->sid),
 		.sid = e->sid,
 		.ssid = e->ssid,
 		.flags = MODEL_PEEK,
 	};
-
-	if (!ats_on(dev))
-		add_fault(dev->ms, MODEL_ATC, e, "ATS is off");
-	else if (!begin(&w))
-		add_fault(dev->ms, MODEL_ATC, e,
-			  "the device has no translation");
-	else if (!same_source(&w, e))
-		add_fault(dev->ms, MODEL_ATC, e,
-			  "the device has left the domain, TTB0 is %#llx, S2TTB %#llx",
-			  w.s1.ttb, w.s2.ttb);
-}
-
-static bool has_sid(struct smmu_model_dev *dev, u32 sid)
-{
-	int i;
-
-	for (i = 0; i < dev->fm->master->num_streams; i++)
-		if (dev->fm->master->streams[i].id == sid)
-			return true;
+	if (!w->dev || !ats_on(w->dev))
+		what = "ATS is off";
+	else if (!begin(w))
+		what = "the device has no translation";
+	else if (!same_source(w, e))
+		what = "the device has left the domain";
+	else
+		return true;
+	add_fault(ms, MODEL_ATC, e, "%s, TTB0 %#llx S2TTB %#llx now", what, w->s1.ttb,
+		  w->s2.ttb);
 	return false;
 }
 
@@ -2052,27 +1764,23 @@ static bool has_sid(struct smmu_model_dev *dev, u32 sid)
  */
 void smmu_model_left(struct smmu_model_dev *dev, u32 ssid)
 {
+	u32 cd = ssid == MODEL_NO_SSID ? 0 : ssid;
 	struct smmu *ms = dev->ms;
-	struct cfg *cfg;
+	struct image *im;
 	struct entry *e;
+	struct walk w;
 
-	scoped_guard(raw_spinlock_irqsave, &arm_smmu_fake_lock) {
-		for (e = ms->tlb; e != ms->tlb + ms->num_tlb; e++)
-			if (e->kind == MODEL_ATC_ENTRY && e->ssid == ssid &&
-			    has_sid(dev, e->sid))
-				check_atc(dev, e);
-		for (cfg = ms->cfgs; cfg != ms->cfgs + MODEL_NUM_CFGS; cfg++)
-			if ((cfg->kind == MODEL_STE ||
-			     (cfg->kind == MODEL_CD &&
-			      cfg->ssid ==
-				      (ssid == MODEL_NO_SSID ? 0 : ssid))) &&
-			    has_sid(dev, cfg->sid))
-				check_cfg(ms, cfg);
-	}
-	report(dev->model);
+	guard(raw_spinlock_irqsave)(&arm_smmu_fake_lock);
+	for (e = ms->tlb; e != ms->tlb + ms->num_tlb; e++)
+		if (e->kind == MODEL_ATC_ENTRY && e->ssid == ssid &&
+		    find_dev(ms, e->sid) == dev)
+			check_atc(ms, e, &w);
+	for (im = ms->images; im != ms->images + MODEL_NUM_IMAGES; im++)
+		if ((im->e.kind == MODEL_STE || (im->e.kind == MODEL_CD && im->e.ssid == cd)) &&
+		    find_dev(ms, im->e.sid) == dev)
+			check_image(ms, im);
 }
 
-/* Decode what all streams and substreams are attached to */
 static void get_walks(struct smmu *ms)
 {
 	unsigned int n;
@@ -2093,9 +1801,7 @@ static struct walk *find_walk(struct smmu *ms, const struct entry *e)
 	struct walk *w;
 
 	for (w = ms->walks; w != ms->walks + ms->num_walks; w++)
-		if (e->kind == MODEL_ATC_ENTRY ?
-			    w->sid == e->sid && w->ssid == e->ssid :
-			    same_source(w, e))
+		if (same_source(w, e))
 			return w;
 	return NULL;
 }
@@ -2118,81 +1824,38 @@ void smmu_model_retire(struct smmu_model *model, u64 pa, u64 size)
 	struct smmu *ms;
 	struct entry *e;
 
-	scoped_guard(raw_spinlock_irqsave, &arm_smmu_fake_lock) {
-		model->retired[model->num_retired++ % MODEL_NUM_RETIRED] =
-			(struct range){ pa, pa + size - 1 };
-		if (model->num_retired == 2 * MODEL_NUM_RETIRED)
-			model->num_retired = MODEL_NUM_RETIRED;
-		list_for_each_entry(ms, &model->smmus, list) {
-			get_walks(ms);
-			for (e = ms->tlb; e != ms->tlb + ms->num_tlb; e++)
-				if (e->kind == MODEL_ATC_ENTRY ||
-				    find_walk(ms, e))
-					judge(ms, e);
-		}
-	}
-	report(model);
-}
-
-static void check_smmu(struct smmu *ms)
-{
-	struct cfg *cfg;
-	struct entry *e;
-	struct walk *w;
-
-	get_walks(ms);
-	for (cfg = ms->cfgs; cfg != ms->cfgs + MODEL_NUM_CFGS; cfg++)
-		if (cfg->kind)
-			check_cfg(ms, cfg);
-	for (e = ms->tlb; e != ms->tlb + ms->num_tlb; e++) {
-		if (e->kind == MODEL_FREE)
-			continue;
-		w = find_walk(ms, e);
-		if (!w) {
-			/*
-			 * An attachment with a nested STE of abort or bypass
-			 * keeps the VMID of its vSMMU in the array, and the
-			 * guest has ASIDs of its own under it. A VMID that is
-			 * free is found by check_ids().
-			 */
-			if (!e->vmid || e->kind == MODEL_ATC_ENTRY)
-				add_fault(ms,
-					  e->kind == MODEL_ATC_ENTRY ?
-						  MODEL_ATC :
-						  MODEL_TAG,
-					  e, "no STE and CD lead to it");
-			continue;
-		}
-		if (e->kind == MODEL_ATC_ENTRY)
-			check_atc(w->dev, e);
-		if (same_source(w, e))
-			check_entry(w, e);
+	guard(raw_spinlock_irqsave)(&arm_smmu_fake_lock);
+	model->retired[model->num_retired++ % MODEL_NUM_RETIRED] =
+		(struct range){ pa, pa + size - 1 };
+	list_for_each_entry(ms, &model->smmus, list) {
+		get_walks(ms);
+		for (e = ms->tlb; e != ms->tlb + ms->num_tlb; e++)
+			if (e->kind == MODEL_ATC_ENTRY || find_walk(ms, e))
+				judge(ms, e);
 	}
 }
 
-/* The maps of IDs have a lock that is not to be taken with interrupts off */
-static void check_ids(struct smmu *ms)
+static void check_tlb(struct smmu *ms, const struct entry *e)
 {
 	struct arm_smmu_device *smmu = &ms->fake->smmu;
-	struct entry e;
-	unsigned int i;
-	bool used;
+	struct walk *w = find_walk(ms, e), atc;
 
-	for (i = 0; i < ms->num_tlb; i++) {
-		scoped_guard(raw_spinlock_irqsave, &arm_smmu_fake_lock)
-			e = ms->tlb[i];
-		if (e.kind == MODEL_FREE || e.kind == MODEL_ATC_ENTRY)
-			continue;
-		if (e.vmid)
-			used = arm_smmu_fake_has_id(&smmu->vmids, e.vmid);
-		else
-			used = e.asid &&
-			       arm_smmu_fake_has_id(&smmu->asids, e.asid);
-		if (used)
-			continue;
-		guard(raw_spinlock_irqsave)
-			(&arm_smmu_fake_lock);
-		add_fault(ms, MODEL_TAG, &e, "its ID is free");
+	if (e->kind == MODEL_FREE)
+		return;
+	if (e->kind == MODEL_ATC_ENTRY) {
+		if (check_atc(ms, e, &atc))
+			check_entry(&atc, e);
+	} else if (e->vmid ? !arm_smmu_fake_has_id(&smmu->vmids, e->vmid) :
+			     !e->asid || !arm_smmu_fake_has_id(&smmu->asids, e->asid)) {
+		add_fault(ms, MODEL_TAG, e, "its ID is free");
+	} else if (w) {
+		check_entry(w, e);
+	} else if (!e->vmid) {
+		/*
+		 * An attachment with a nested STE of abort or bypass keeps the
+		 * VMID of its vSMMU in the array, with a guest's ASIDs under it.
+		 */
+		add_fault(ms, MODEL_TAG, e, "no STE and CD lead to it");
 	}
 }
 
@@ -2207,12 +1870,17 @@ static void check_ids(struct smmu *ms)
  */
 void smmu_model_check(struct smmu_model *model)
 {
+	struct image *im;
 	struct smmu *ms;
+	struct entry *e;
 
+	guard(raw_spinlock_irqsave)(&arm_smmu_fake_lock);
 	list_for_each_entry(ms, &model->smmus, list) {
-		scoped_guard(raw_spinlock_irqsave, &arm_smmu_fake_lock)
-			check_smmu(ms);
-		check_ids(ms);
+		get_walks(ms);
+		for (im = ms->images; im != ms->images + MODEL_NUM_IMAGES; im++)
+			if (im->e.kind)
+				check_image(ms, im);
+		for (e = ms->tlb; e != ms->tlb + ms->num_tlb; e++)
+			check_tlb(ms, e);
 	}
-	report(model);
 }

@@ -13,10 +13,7 @@
 
 #include "fake.h"
 
-#define MODEL_NUM_TRACKED	64
-#define MODEL_NUM_SSIDS		8
 #define MODEL_NUM_RETIRED	64
-#define MODEL_TEXT_SIZE		4096
 
 /* The substream ID of a transaction without PASID */
 #define MODEL_NO_SSID		U32_MAX
@@ -32,8 +29,6 @@
 #define MODEL_FRESH		BIT(4)
 /* Report no event record and do not stall */
 #define MODEL_QUIET		BIT(5)
-/* Change no memory, cache nothing, judge nothing */
-#define MODEL_PEEK		BIT(6)
 
 /**
  * enum smmu_model_fault - What the model and its oracle object to
@@ -56,24 +51,23 @@ enum smmu_model_fault {
 
 enum smmu_model_kind {
 	MODEL_FREE,
-	/* A walk cache entry of stage 1: what a table descriptor points to */
-	MODEL_TABLE1,
-	/* Stage 1: VA to IPA where stage 2 is on, else VA to PA */
-	MODEL_S1,
-	/* Both stages: VA to PA */
-	MODEL_S12,
-	/* The same of stage 2 alone, IPA to PA */
+	MODEL_TABLE1,		/* of stage 1: what a table descriptor points to */
+	MODEL_S1,		/* VA to IPA where stage 2 is on, else VA to PA */
+	MODEL_S12,		/* both stages: VA to PA */
 	MODEL_TABLE2,
-	MODEL_S2,
-	/* An entry of the ATC of a device */
+	MODEL_S2,		/* IPA to PA */
 	MODEL_ATC_ENTRY,
-	/* A DMA that was made just now */
-	MODEL_DMA,
-	/* Structures */
+	MODEL_DMA,		/* was made just now */
 	MODEL_L1STD,
 	MODEL_STE,
 	MODEL_L1CD,
 	MODEL_CD,
+};
+
+/* Input addresses, or substream IDs */
+struct smmu_model_set {
+	u64 vals[64];
+	unsigned int num;
 };
 
 struct smmu_model_dev {
@@ -82,8 +76,7 @@ struct smmu_model_dev {
 	struct arm_smmu_fake_master *fm;
 	struct list_head list;
 	/* What the adversary uses */
-	u32 ssids[MODEL_NUM_SSIDS];
-	unsigned int num_ssids;
+	struct smmu_model_set ssids;
 	/* The transaction that stalls or has stalled, and what became of it */
 	u16 stag;
 	int stall;
@@ -96,10 +89,7 @@ struct smmu_model_stats {
 	u64 fills;
 	u64 hits;
 	u64 cmds;
-	u64 removed;
-	u64 dmas;
 	u64 events;
-	u64 torn;
 	u64 httu;
 };
 
@@ -110,31 +100,25 @@ struct smmu_model {
 	u32 rnd;
 	struct list_head smmus;
 	struct list_head devs;
-	/* The input addresses that the adversary translates */
-	u64 tracked[MODEL_NUM_TRACKED];
-	unsigned int num_tracked;
+	/* What the adversary translates */
+	struct smmu_model_set tracked;
 	u64 next_pa;
 	/* What nothing may reach, a ring */
 	struct range retired[MODEL_NUM_RETIRED];
 	unsigned int num_retired;
 	struct smmu_model_stats stats;
-	/* Faults to be counted without failing the test */
-	bool expected[MODEL_NUM_FAULTS];
 	unsigned int faults[MODEL_NUM_FAULTS];
-	/* What report() will print */
-	char text[MODEL_TEXT_SIZE];
-	size_t text_len;
-	unsigned int num_texts;
+	/* They are to be counted without failing the test */
+	bool expected;
+	unsigned int num_reports;
 };
 
 struct smmu_model *smmu_model_create(struct kunit *test, u64 seed);
 void smmu_model_add_smmu(struct smmu_model *model, struct arm_smmu_fake *fake);
 struct smmu_model_dev *smmu_model_add_dev(struct smmu_model *model,
 					  struct arm_smmu_fake_master *fm);
-bool smmu_model_track(struct smmu_model *model, u64 addr);
-void smmu_model_untrack(struct smmu_model *model, u64 addr);
-void smmu_model_track_ssid(struct smmu_model_dev *dev, u32 ssid);
-void smmu_model_untrack_ssid(struct smmu_model_dev *dev, u32 ssid);
+void smmu_model_track(struct smmu_model_set *set, u64 val);
+void smmu_model_untrack(struct smmu_model_set *set, u64 val);
 int smmu_model_dma(struct smmu_model_dev *dev, u32 ssid, u64 addr,
 		   unsigned int flags, u64 *pa);
 void smmu_model_fill(struct smmu_model *model);

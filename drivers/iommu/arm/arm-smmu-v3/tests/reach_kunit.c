@@ -37,7 +37,7 @@ MODULE_PARM_DESC(steps, "Steps of each thread of a random program, 0 for few");
 #define MAX_SMMUS	8
 #define MAX_DEVS	12
 #define MAX_DOMAINS	4
-#define MAX_GUESTS	8
+#define MAX_GUESTS	4
 #define MAX_THREADS	3
 #define NUM_SLOTS	7
 #define NUM_PASIDS	2
@@ -51,13 +51,21 @@ MODULE_PARM_DESC(steps, "Steps of each thread of a random program, 0 for few");
 #define GUEST_VA	SZ_64G
 #define GUEST_VSID	0x70
 
+#define RW		(IOMMU_READ | IOMMU_WRITE)
+
+#define RIL		ARM_SMMU_FEAT_RANGE_INV
+#define E2H		ARM_SMMU_FEAT_E2H
+#define SVA		ARM_SMMU_FEAT_SVA
+#define HTTU		(ARM_SMMU_FEAT_HA | ARM_SMMU_FEAT_HD)
+#define TWO_LEVELS	(ARM_SMMU_FEAT_2_LVL_CDTAB | ARM_SMMU_FEAT_2_LVL_STRTAB)
+
 struct thread;
 
 struct step {
-	void (*run)(struct thread *t, unsigned int a, unsigned int b, int c);
+	void (*run)(struct thread *t, unsigned int a, unsigned int b, unsigned int c);
 	unsigned int a;
 	unsigned int b;
-	int c;
+	unsigned int c;
 };
 
 /* What there is. @mixed SMMUs and devices differ, by the seed. */
@@ -75,9 +83,6 @@ struct config {
 	unsigned long pgsizes;
 	bool ats;
 	bool mixed;
-	bool procs;
-	bool dirty;
-	bool two_level;
 	bool adversary;
 };
 
@@ -105,7 +110,6 @@ struct space {
 	struct mutex *lock;
 	struct iommu_domain *domain;
 	bool s2;
-	u32 flags;
 	unsigned int num;
 	struct slot slots[NUM_SLOTS];
 };
@@ -150,6 +154,8 @@ struct proc {
 struct dev {
 	/* Held while the device is attached or does DMA */
 	struct mutex lock;
+	/* In place of the guest's lock */
+	struct mutex no_guest;
 	struct arm_smmu_fake_master *fm;
 	struct smmu_model_dev *mdev;
 	struct guest *guest;
@@ -165,7 +171,6 @@ struct dev {
 struct machine {
 	struct kunit *test;
 	struct config config;
-	unsigned int steps;
 	struct smmu_model *model;
 	struct mm_struct *mm;
 	/* Written to keep all threads out */
@@ -196,6 +201,26 @@ static u32 rnd(struct thread *t, u32 num)
 	return prandom_u32_state(&t->rng) % num;
 }
 
+static struct dev *get_dev(struct thread *t, unsigned int n)
+{
+	return &t->m->devs[n % t->m->config.devs];
+}
+
+static struct space *get_domain(struct thread *t, unsigned int n)
+{
+	return &t->m->domains[n % t->m->config.domains];
+}
+
+static struct guest *get_guest(struct thread *t, unsigned int n)
+{
+	return &t->m->guests[n % t->m->config.guests];
+}
+
+static struct slot *get_slot(struct space *space, unsigned int n)
+{
+	return &space->slots[n % space->num];
+}
+
 /* A DMA must reach @pa; if that is 0 it must reach nothing */
 static void expect_dma(struct thread *t, struct dev *dev, u32 ssid, u64 addr,
 		       unsigned int flags, u64 pa)
@@ -208,21 +233,19 @@ static void expect_dma(struct thread *t, struct dev *dev, u32 ssid, u64 addr,
 	ret = smmu_model_dma(dev->mdev, ssid, addr, flags | MODEL_QUIET, &got);
 	KUNIT_EXPECT_TRUE_MSG(t->m->test, ret ? !pa : got == pa,
 			      "%s ssid %#x addr %#llx flags %#x: %#llx instead of %#llx",
-			      dev_name(dev->fm->dev), ssid, addr, flags, got,
-			      pa);
+			      dev_name(dev->fm->dev), ssid, addr, flags, got, pa);
 }
 
 /* The slot is locked */
-static void dma_slot(struct thread *t, struct dev *dev, u32 ssid,
-		     struct slot *slot, unsigned int flags)
+static void dma_slot(struct thread *t, struct dev *dev, u32 ssid, struct slot *slot,
+		     unsigned int flags)
 {
 	u64 off = rnd(t, slot->size / SZ_4K) * (u64)SZ_4K + 8 * rnd(t, 512);
 	bool mapped = off >= slot->lo && off < slot->hi;
 
 	if (flags & MODEL_WRITE && slot->readonly)
 		mapped = false;
-	expect_dma(t, dev, ssid, slot->iova + off, flags,
-		   mapped ? slot->pa + off : 0);
+	expect_dma(t, dev, ssid, slot->iova + off, flags, mapped ? slot->pa + off : 0);
 	if (mapped && flags & MODEL_WRITE) {
 		slot->written = true;
 		slot->written_at = off;
@@ -230,54 +253,51 @@ static void dma_slot(struct thread *t, struct dev *dev, u32 ssid,
 }
 
 /* The device is locked */
-static void dma_way(struct thread *t, struct dev *dev, unsigned int way,
-		    unsigned int n, unsigned int flags)
+static void dma_way(struct thread *t, struct dev *dev, unsigned int way, unsigned int n,
+		    unsigned int flags)
 {
-	struct machine *m = t->m;
+	unsigned int i = way - NUM_PASIDS - 1;
 	struct space *space = dev->space;
 	u32 ssid = MODEL_NO_SSID;
+	bool exited = false;
 	struct slot *slot;
-	unsigned int i;
 
 	if (way > NUM_PASIDS) {
-		i = way - NUM_PASIDS - 1;
 		if (!dev->bonds[i])
 			return;
 		ssid = iommu_sva_get_pasid(dev->bonds[i]);
-		space = &m->procs[i].space;
+		space = &t->m->procs[i].space;
 	} else if (way) {
 		if (!dev->has_pasid)
 			return;
-		ssid = m->pasid + way - 1;
+		ssid = t->m->pasid + way - 1;
 		space = dev->pasids[way - 1];
 	}
 	if (!space) {
-		/* An identity domain is translated by the ATC only with PASIDs */
 		expect_dma(t, dev, ssid, IOVA, flags,
 			   !way && dev->kind == IDENTITY ? IOVA : 0);
 		return;
 	}
-	slot = &space->slots[n % space->num];
+	slot = get_slot(space, n);
 	guard(mutex)(space->lock ?: &slot->lock);
-	if (way > NUM_PASIDS && dev->gens[i] != m->procs[i].gen)
+	if (way > NUM_PASIDS)
+		exited = dev->gens[i] != t->m->procs[i].gen;
+	if (exited)
 		expect_dma(t, dev, ssid, IOVA, flags, 0);
 	else if (slot->iova)
 		dma_slot(t, dev, ssid, slot, flags);
 }
 
-static void op_dma(struct thread *t, unsigned int a, unsigned int b, int c)
+static void op_dma(struct thread *t, unsigned int a, unsigned int b, unsigned int c)
 {
-	struct dev *dev = &t->m->devs[a % t->m->config.devs];
+	struct dev *dev = get_dev(t, a);
 
 	guard(mutex)(&dev->lock);
-	dma_way(t, dev, b % (t->m->config.procs ? NUM_WAYS : 1 + NUM_PASIDS),
-		c >> 2,
-		(c & 1 ? MODEL_WRITE : MODEL_READ) |
-		(c & 2 ? MODEL_CACHED : 0));
+	dma_way(t, dev, b % (t->m->config.features & SVA ? NUM_WAYS : 1 + NUM_PASIDS), c >> 2,
+		(c & 1 ? MODEL_WRITE : MODEL_READ) | (c & 2 ? MODEL_CACHED : 0));
 }
 
-static void unmap(struct thread *t, struct space *space, struct slot *slot,
-		  u64 lo, u64 hi)
+static void unmap(struct thread *t, struct space *space, struct slot *slot, u64 lo, u64 hi)
 {
 	KUNIT_EXPECT_EQ(t->m->test, hi - lo,
 			iommu_unmap(space->domain, slot->iova + lo, hi - lo));
@@ -294,11 +314,11 @@ static void unmap(struct thread *t, struct space *space, struct slot *slot,
 }
 
 /* Map all of slot @b of domain @a, or unmap it. @c: 1 by pages, 12 read-only */
-static void op_map(struct thread *t, unsigned int a, unsigned int b, int c)
+static void op_map(struct thread *t, unsigned int a, unsigned int b, unsigned int c)
 {
 	struct machine *m = t->m;
-	struct space *space = &m->domains[a % m->config.domains];
-	struct slot *slot = &space->slots[b % space->num];
+	struct space *space = get_domain(t, a);
+	struct slot *slot = get_slot(space, b);
 	bool pages = c & 1 && slot->size > m->granule && slot->size < SZ_1G;
 
 	/* Each block of 1G uses up 1G of output addresses */
@@ -311,49 +331,46 @@ static void op_map(struct thread *t, unsigned int a, unsigned int b, int c)
 	}
 	slot->readonly = (c & 12) == 12;
 	slot->block = !pages && slot->size >= SZ_2M;
-	slot->pa = pages ?
-		   smmu_model_pa(m->model, 2 * slot->size) + m->granule :
-		   smmu_model_pa(m->model, slot->size);
+	slot->pa = pages ? smmu_model_pa(m->model, 2 * slot->size) + m->granule :
+			   smmu_model_pa(m->model, slot->size);
 	slot->hi = slot->size;
 	KUNIT_EXPECT_EQ(m->test, 0,
-			iommu_map(space->domain, slot->iova, slot->pa,
-				  slot->size, slot->readonly ? IOMMU_READ :
-				  IOMMU_READ | IOMMU_WRITE, GFP_KERNEL));
+			iommu_map(space->domain, slot->iova, slot->pa, slot->size,
+				  slot->readonly ? IOMMU_READ : RW, GFP_KERNEL));
 }
 
-/* Unmap @c + 1 pages of slot @b of domain @a, or 1 - @c at its end */
-static void op_trim(struct thread *t, unsigned int a, unsigned int b, int c)
+/* Unmap @c / 2 + 1 pages of slot @b of domain @a, at the end if @c is odd */
+static void op_trim(struct thread *t, unsigned int a, unsigned int b, unsigned int c)
 {
-	struct machine *m = t->m;
-	struct space *space = &m->domains[a % m->config.domains];
-	struct slot *slot = &space->slots[b % space->num];
-	bool tracked[2];
-	u64 num, lo, hi;
+	struct smmu_model *model = t->m->model;
+	struct space *space = get_domain(t, a);
+	struct slot *slot = get_slot(space, b);
+	u64 granule = t->m->granule, num, lo, hi;
 
 	guard(mutex)(&slot->lock);
-	num = (slot->hi - slot->lo) / m->granule;
+	num = (slot->hi - slot->lo) / granule;
 	if (!num || slot->block)
 		return;
-	num = 1 + abs(c) % num;
-	lo = c > 0 ? slot->lo : slot->hi - num * m->granule;
-	hi = lo + num * m->granule;
+	num = 1 + c / 2 % num;
+	lo = c & 1 ? slot->hi - num * granule : slot->lo;
+	hi = lo + num * granule;
 	/* A range that is too short leaves the first or the last page */
-	tracked[0] = smmu_model_track(m->model, slot->iova + lo);
-	tracked[1] = smmu_model_track(m->model, slot->iova + hi - m->granule);
-	if (m->config.script || rnd(t, 2))
-		smmu_model_fill(m->model);
+	smmu_model_track(&model->tracked, slot->iova + lo);
+	smmu_model_track(&model->tracked, slot->iova + hi - granule);
+	if (t->m->config.script || rnd(t, 2))
+		smmu_model_fill(model);
 	unmap(t, space, slot, lo, hi);
-	if (tracked[0])
-		smmu_model_untrack(m->model, slot->iova + lo);
-	if (tracked[1])
-		smmu_model_untrack(m->model, slot->iova + hi - m->granule);
+	smmu_model_untrack(&model->tracked, slot->iova + lo);
+	smmu_model_untrack(&model->tracked, slot->iova + hi - granule);
 }
 
-static void alloc_domain(struct machine *m, struct space *space,
-			 unsigned int dev)
+static void alloc_domain(struct machine *m, struct space *space, struct dev *dev)
 {
-	space->domain = iommu_paging_domain_alloc_flags(m->devs[dev].fm->dev,
-							space->flags);
+	u32 flags = space->s2 ? IOMMU_HWPT_ALLOC_NEST_PARENT :
+		    m->config.features & HTTU ? IOMMU_HWPT_ALLOC_DIRTY_TRACKING :
+						IOMMU_HWPT_ALLOC_PASID;
+
+	space->domain = iommu_paging_domain_alloc_flags(dev->fm->dev, flags);
 	KUNIT_EXPECT_FALSE(m->test, IS_ERR(space->domain));
 }
 
@@ -364,8 +381,7 @@ static void free_domain(struct machine *m, struct space *space)
 
 	for (slot = space->slots; slot != space->slots + space->num; slot++) {
 		if (slot->hi)
-			smmu_model_retire(m->model, slot->pa + slot->lo,
-					  slot->hi - slot->lo);
+			smmu_model_retire(m->model, slot->pa + slot->lo, slot->hi - slot->lo);
 		slot->lo = 0;
 		slot->hi = 0;
 	}
@@ -374,88 +390,73 @@ static void free_domain(struct machine *m, struct space *space)
 
 /* Replace domain @a if it is not in use by one made for device @b */
 static void op_replace_domain(struct thread *t, unsigned int a, unsigned int b,
-			      int c)
+			      unsigned int c)
 {
 	struct machine *m = t->m;
-	struct space *space = &m->domains[a % m->config.domains];
-	unsigned int i, j;
+	struct space *space = get_domain(t, a);
+	struct dev *dev;
 
-	for (i = 0; i < m->config.devs; i++) {
-		if (m->devs[i].space == space)
+	for (dev = m->devs; dev != m->devs + m->config.devs; dev++)
+		if (dev->space == space || dev->pasids[0] == space || dev->pasids[1] == space)
 			return;
-		for (j = 0; j < NUM_PASIDS; j++)
-			if (m->devs[i].pasids[j] == space)
-				return;
-	}
 	if (m->config.guests && space == m->guests[0].parent)
 		return;
 	free_domain(m, space);
-	alloc_domain(m, space, b % m->config.devs);
+	alloc_domain(m, space, get_dev(t, b));
 }
 
-/* Commands as a guest writes them */
-static void guest_issue(struct thread *t, struct guest *guest,
-			const struct arm_smmu_cmd *cmds, unsigned int num)
+/* A command as a guest writes it */
+static void guest_issue(struct thread *t, struct guest *guest, u64 data0, u64 data1)
 {
+	struct arm_smmu_cmd cmd = { .data = { data0, data1 } };
 	struct iommu_user_data_array array = {
 		.type = IOMMU_VIOMMU_INVALIDATE_DATA_ARM_SMMUV3,
 		.uptr = (void __user *)t->uaddr,
-		.entry_len = sizeof(*cmds),
-		.entry_num = num,
+		.entry_len = sizeof(cmd),
+		.entry_num = 1,
 	};
-	struct kunit *test = t->m->test;
 
-	KUNIT_EXPECT_EQ(test, 0,
-			copy_to_user(array.uptr, cmds, num * sizeof(*cmds)));
-	KUNIT_EXPECT_EQ(test, 0,
+	KUNIT_EXPECT_EQ(t->m->test, 0, copy_to_user(array.uptr, &cmd, sizeof(cmd)));
+	KUNIT_EXPECT_EQ(t->m->test, 0,
 			arm_vsmmu_cache_invalidate(&guest->vsmmu.core, &array));
-	KUNIT_EXPECT_EQ(test, array.entry_num, num);
+	KUNIT_EXPECT_EQ(t->m->test, array.entry_num, 1);
 }
 
 /* Issue a command for each device of the guest. ATS may be off. */
-static void guest_issue_devs(struct thread *t, struct guest *guest, u64 op,
-			     u64 data1)
+static void guest_issue_devs(struct thread *t, struct guest *guest, u64 op, u64 data1)
 {
-	struct arm_smmu_cmd cmd = { .data[1] = data1 };
 	struct machine *m = t->m;
 	unsigned int i, num;
 
 	for (i = 0; i < m->config.devs; i++) {
 		if (m->devs[i].guest != guest)
 			continue;
-		cmd.data[0] = op | FIELD_PREP(CMDQ_CFGI_0_SID, GUEST_VSID + i);
 		num = m->devs[i].mdev->num_bad_atc_invs;
-		guest_issue(t, guest, &cmd, 1);
-		KUNIT_EXPECT_EQ_MSG(m->test, num,
-				    m->devs[i].mdev->num_bad_atc_invs,
+		guest_issue(t, guest, op | FIELD_PREP(CMDQ_CFGI_0_SID, GUEST_VSID + i), data1);
+		KUNIT_EXPECT_EQ_MSG(m->test, num, m->devs[i].mdev->num_bad_atc_invs,
 				    "ATC_INV while ATS is off");
 	}
 }
 
 /* The commands that a guest may use after it has unmapped a page, by @kind */
-static void guest_inv_va(struct thread *t, struct guest *guest, u64 va,
-			 unsigned int kind)
+static void guest_inv_va(struct thread *t, struct guest *guest, u64 va, unsigned int kind)
 {
 	static const u64 ops[] = {
-		CMDQ_OP_TLBI_NSNH_ALL, CMDQ_OP_TLBI_NH_ALL,
-		CMDQ_OP_TLBI_NH_ASID, CMDQ_OP_TLBI_NH_VAA, CMDQ_OP_TLBI_NH_VA,
-		CMDQ_OP_TLBI_NH_VA,
+		CMDQ_OP_TLBI_NSNH_ALL, CMDQ_OP_TLBI_NH_ALL, CMDQ_OP_TLBI_NH_ASID,
+		CMDQ_OP_TLBI_NH_VAA, CMDQ_OP_TLBI_NH_VA, CMDQ_OP_TLBI_NH_VA,
 	};
-	u64 op = ops[kind % ARRAY_SIZE(ops)];
-	struct arm_smmu_cmd cmd = { .data[0] = op };
+	u64 op = ops[kind % ARRAY_SIZE(ops)], data0 = op, data1 = 0;
 
 	/* The VMID of a guest is not that of the host */
 	if (op != CMDQ_OP_TLBI_NSNH_ALL)
-		cmd.data[0] |= FIELD_PREP(CMDQ_TLBI_0_VMID, rnd(t, 256));
+		data0 |= FIELD_PREP(CMDQ_TLBI_0_VMID, rnd(t, 256));
 	if (op == CMDQ_OP_TLBI_NH_ASID || op == CMDQ_OP_TLBI_NH_VA)
-		cmd.data[0] |= FIELD_PREP(CMDQ_TLBI_0_ASID, guest->asid);
+		data0 |= FIELD_PREP(CMDQ_TLBI_0_ASID, guest->asid);
 	if (op == CMDQ_OP_TLBI_NH_VAA || op == CMDQ_OP_TLBI_NH_VA)
-		cmd.data[1] = va | (rnd(t, 2) ? CMDQ_TLBI_1_LEAF : 0);
-	if (kind % ARRAY_SIZE(ops) == 5 &&
-	    guest->fake->smmu.features & ARM_SMMU_FEAT_RANGE_INV)
-		cmd.data[1] |= FIELD_PREP(CMDQ_TLBI_1_TG, 1) |
-			       FIELD_PREP(CMDQ_TLBI_1_TTL, 3);
-	guest_issue(t, guest, &cmd, 1);
+		data1 = va | (rnd(t, 2) ? CMDQ_TLBI_1_LEAF : 0);
+	if (kind % ARRAY_SIZE(ops) == 5 && guest->fake->smmu.features & RIL)
+		data1 |= FIELD_PREP(CMDQ_TLBI_1_TG, 1) | FIELD_PREP(CMDQ_TLBI_1_TTL, 3);
+	guest_issue(t, guest, data0, data1);
 	/* The ATC may be filled from the TLB until here */
 	guest_issue_devs(t, guest, CMDQ_OP_ATC_INV, rnd(t, 2) ? va :
 			 FIELD_PREP(CMDQ_ATC_1_SIZE, ATC_INV_SIZE_ALL));
@@ -466,76 +467,72 @@ static u64 guest_page_ipa(struct guest *guest, unsigned int page)
 	return guest->ipa + SZ_64K + page * SZ_4K;
 }
 
-static bool on_stage1(struct dev *dev, struct guest *guest)
+static void guest_map_page(struct thread *t, struct guest *guest, unsigned int page)
 {
-	return dev->guest == guest &&
-	       (dev->kind == GUEST || dev->kind == GUEST_ATS);
+	struct slot *slot = &guest->space.slots[page];
+	u64 ipa = guest_page_ipa(guest, page);
+
+	slot->pa = smmu_model_pa(t->m->model, SZ_4K);
+	slot->hi = SZ_4K;
+	KUNIT_EXPECT_EQ(t->m->test, 0, iommu_map(guest->parent->domain, ipa, slot->pa, SZ_4K,
+						 RW, GFP_KERNEL));
+	/* Orders the IOPTE of the host before that of the guest */
+	smp_store_release(&guest->ptes[page], ipa | PTE_TYPE_PAGE | PTE_USER | PTE_AF |
+					      PTE_NG | PTE_SHARED);
 }
 
 /* The host takes a page away */
-static void guest_unmap_ipa(struct thread *t, struct guest *guest,
-			    unsigned int page)
+static void guest_unmap_ipa(struct thread *t, struct guest *guest, unsigned int page)
 {
 	struct slot *slot = &guest->space.slots[page];
 
 	KUNIT_EXPECT_EQ(t->m->test, SZ_4K,
-			iommu_unmap(guest->parent->domain,
-				    guest_page_ipa(guest, page), SZ_4K));
+			iommu_unmap(guest->parent->domain, guest_page_ipa(guest, page), SZ_4K));
 	smmu_model_retire(t->m->model, slot->pa, SZ_4K);
 	slot->hi = 0;
 }
 
-/*
- * Map page @b of guest @a, or unmap it: by the host first if @c & 1, by the guest
- * first otherwise
- */
-static void op_guest_map(struct thread *t, unsigned int a, unsigned int b,
-			 int c)
+static void guest_dma(struct thread *t, struct guest *guest, struct slot *slot)
 {
-	struct machine *m = t->m;
-	struct guest *guest = &m->guests[a % m->config.guests];
-	unsigned int i, half;
-	struct slot *slot;
-	u64 *pte, ipa;
+	struct dev *dev;
 
-	b %= guest->space.num;
-	slot = &guest->space.slots[b];
-	pte = &guest->ptes[b];
-	ipa = guest_page_ipa(guest, b);
+	for (dev = t->m->devs; dev != t->m->devs + t->m->config.devs; dev++)
+		if (dev->guest == guest && (dev->kind == GUEST || dev->kind == GUEST_ATS))
+			dma_slot(t, dev, MODEL_NO_SSID, slot, MODEL_CACHED);
+}
+
+/*
+ * Map page @b of guest @a, or unmap it: by the host first if @c is odd, by the
+ * guest first otherwise
+ */
+static void op_guest_map(struct thread *t, unsigned int a, unsigned int b, unsigned int c)
+{
+	struct guest *guest = get_guest(t, a);
+	unsigned int page = b % guest->space.num, half;
+	struct slot *slot = &guest->space.slots[page];
+
 	guard(mutex)(&guest->lock);
 	if (!slot->hi) {
-		slot->pa = smmu_model_pa(m->model, SZ_4K);
-		KUNIT_EXPECT_EQ(m->test, 0,
-				iommu_map(guest->parent->domain, ipa, slot->pa,
-					  SZ_4K, IOMMU_READ | IOMMU_WRITE,
-					  GFP_KERNEL));
-		/* Orders the IOPTE of the host before that of the guest */
-		smp_store_release(pte, ipa | PTE_TYPE_PAGE | PTE_USER | PTE_AF |
-				       PTE_NG | PTE_SHARED);
-		slot->hi = SZ_4K;
+		guest_map_page(t, guest, page);
 		return;
 	}
-	for (half = 0;; half++) {
-		for (i = 0; i < m->config.devs; i++)
-			if (on_stage1(&m->devs[i], guest))
-				dma_slot(t, &m->devs[i], MODEL_NO_SSID, slot,
-					 MODEL_CACHED);
-		if (half == 2)
-			break;
+	guest_dma(t, guest, slot);
+	for (half = 0; half < 2; half++) {
 		slot->hi = 0;
 		if ((c & 1) == half) {
-			WRITE_ONCE(*pte, 0);
+			WRITE_ONCE(guest->ptes[page], 0);
 			guest_inv_va(t, guest, slot->iova, c >> 1);
 		} else {
-			guest_unmap_ipa(t, guest, b);
+			guest_unmap_ipa(t, guest, page);
 		}
+		guest_dma(t, guest, slot);
 	}
 }
 
 /* Guest @a changes its ASID, for the same tables */
-static void op_guest_cd(struct thread *t, unsigned int a, unsigned int b, int c)
+static void op_guest_cd(struct thread *t, unsigned int a, unsigned int b, unsigned int c)
 {
-	struct guest *guest = &t->m->guests[a % t->m->config.guests];
+	struct guest *guest = get_guest(t, a);
 
 	guard(mutex)(&guest->lock);
 	WRITE_ONCE(guest->cd[0], guest->cd[0] & ~CTXDESC_CD_0_V);
@@ -544,57 +541,37 @@ static void op_guest_cd(struct thread *t, unsigned int a, unsigned int b, int c)
 	guest_issue_devs(t, guest, CMDQ_OP_ATC_INV,
 			 FIELD_PREP(CMDQ_ATC_1_SIZE, ATC_INV_SIZE_ALL));
 	guest->asid = 1 + rnd(t, 4);
-	WRITE_ONCE(guest->cd[0],
-		   (guest->cd[0] & ~CTXDESC_CD_0_ASID) | CTXDESC_CD_0_V |
-		   FIELD_PREP(CTXDESC_CD_0_ASID, guest->asid));
+	WRITE_ONCE(guest->cd[0], (guest->cd[0] & ~CTXDESC_CD_0_ASID) | CTXDESC_CD_0_V |
+				 FIELD_PREP(CTXDESC_CD_0_ASID, guest->asid));
 	guest_issue_devs(t, guest, CMDQ_OP_CFGI_CD, CMDQ_CFGI_1_LEAF);
 }
 
 static void start_guest(struct thread *t, struct guest *guest)
 {
-	static const u8 cfgs[NUM_KINDS] = {
-		[GUEST_ATS] = STRTAB_STE_0_CFG_S1_TRANS,
-		[GUEST] = STRTAB_STE_0_CFG_S1_TRANS,
-		[GUEST_BYPASS] = STRTAB_STE_0_CFG_BYPASS,
-		[GUEST_ABORT] = STRTAB_STE_0_CFG_ABORT,
+	const u64 s1 = FIELD_PREP(STRTAB_STE_0_CFG, STRTAB_STE_0_CFG_S1_TRANS) | guest->ipa;
+	const u64 stes[NUM_KINDS][2] = {
+		[GUEST_ATS] = { s1, FIELD_PREP(STRTAB_STE_1_EATS, STRTAB_STE_1_EATS_TRANS) },
+		[GUEST] = { s1 },
+		[GUEST_BYPASS] = { FIELD_PREP(STRTAB_STE_0_CFG, STRTAB_STE_0_CFG_BYPASS) },
+		[GUEST_ABORT] = { FIELD_PREP(STRTAB_STE_0_CFG, STRTAB_STE_0_CFG_ABORT) },
 	};
-	struct iommu_hwpt_arm_smmuv3 arg;
-	struct iommu_user_data data = {
-		.uptr = (void __user *)t->uaddr,
-		.type = IOMMU_HWPT_DATA_ARM_SMMUV3,
-		.len = sizeof(arg),
-	};
-	struct iommufd_viommu *core = &guest->vsmmu.core;
 	struct machine *m = t->m;
 	unsigned int i;
 
 	memset(&guest->vsmmu, 0, sizeof(guest->vsmmu));
-	KUNIT_EXPECT_EQ(m->test, 0,
-			arm_smmu_fake_vsmmu_init(&guest->vsmmu, guest->fake,
-						 guest->parent->domain));
+	KUNIT_EXPECT_EQ(m->test, 0, arm_smmu_fake_vsmmu_init(&guest->vsmmu, guest->fake,
+							     guest->parent->domain));
 	for (i = 0; i < m->config.devs; i++) {
 		if (m->devs[i].guest != guest)
 			continue;
 		guest->idevs[i].dev = m->devs[i].fm->dev;
 		guest->vdevs[i].idev = &guest->idevs[i];
 		guest->vdevs[i].virt_id = GUEST_VSID + i;
-		xa_store(&core->vdevs, GUEST_VSID + i, &guest->vdevs[i],
-			 GFP_KERNEL);
+		xa_store(&guest->vsmmu.core.vdevs, GUEST_VSID + i, &guest->vdevs[i], GFP_KERNEL);
 	}
 	for (i = GUEST_ATS; i < NUM_KINDS; i++) {
-		u64 ste0 = STRTAB_STE_0_V |
-			   FIELD_PREP(STRTAB_STE_0_CFG, cfgs[i]);
-
-		if (i <= GUEST)
-			ste0 |= guest->ipa;
-		arg.ste[0] = cpu_to_le64(ste0);
-		arg.ste[1] = i != GUEST_ATS ? 0 :
-			     cpu_to_le64(FIELD_PREP(STRTAB_STE_1_EATS,
-						    STRTAB_STE_1_EATS_TRANS));
-		KUNIT_EXPECT_EQ(m->test, 0,
-				copy_to_user(data.uptr, &arg, sizeof(arg)));
-		guest->nested[i] = core->ops->alloc_domain_nested(core, 0,
-								  &data);
+		guest->nested[i] = arm_smmu_fake_init_nested(&guest->vsmmu, t->uaddr,
+							     stes[i][0], stes[i][1]);
 		KUNIT_EXPECT_FALSE(m->test, IS_ERR(guest->nested[i]));
 	}
 }
@@ -610,10 +587,10 @@ static void stop_guest(struct guest *guest)
 
 /* Replace the vSMMU of guest @a, whose memory is empty then, unless in use */
 static void op_guest_restart(struct thread *t, unsigned int a, unsigned int b,
-			     int c)
+			     unsigned int c)
 {
 	struct machine *m = t->m;
-	struct guest *guest = &m->guests[a % m->config.guests];
+	struct guest *guest = get_guest(t, a);
 	unsigned int i;
 
 	for (i = 0; i < m->config.devs; i++)
@@ -642,94 +619,79 @@ static bool excludes_pasids(enum kind kind, struct space *space)
 }
 
 /* Attach device @a to a domain of kind @b, a paging one is domain @c */
-static void op_attach(struct thread *t, unsigned int a, unsigned int b, int c)
+static void op_attach(struct thread *t, unsigned int a, unsigned int b, unsigned int c)
 {
-	struct machine *m = t->m;
-	struct dev *dev = &m->devs[a % m->config.devs];
+	struct dev *dev = get_dev(t, a);
 	struct guest *guest = dev->guest;
 	struct iommu_domain *domain;
 	struct space *space = NULL;
 	enum kind kind = b;
-	int ret;
+	bool busy;
 
 	guard(mutex)(&dev->lock);
-	if (guest)
-		mutex_lock(&guest->lock);
-	if (kind == BLOCKED) {
+	guard(mutex)(guest ? &guest->lock : &dev->no_guest);
+	switch (kind) {
+	case BLOCKED:
 		domain = arm_smmu_fake_blocked(dev->fm);
-	} else if (kind == IDENTITY) {
+		break;
+	case IDENTITY:
 		domain = arm_smmu_fake_identity(dev->fm);
-	} else if (kind == PAGING) {
-		space = &m->domains[c % m->config.domains];
+		break;
+	case PAGING:
+		space = get_domain(t, c);
 		domain = space->domain;
-	} else {
+		break;
+	default:
 		domain = guest->nested[kind];
-		if (kind == GUEST_BYPASS)
-			space = guest->parent;
-		else if (kind != GUEST_ABORT)
-			space = &guest->space;
+		if (kind != GUEST_ABORT)
+			space = kind == GUEST_BYPASS ? guest->parent : &guest->space;
 	}
-	ret = arm_smmu_fake_attach(dev->fm, domain);
-	KUNIT_EXPECT_EQ_MSG(m->test, ret, has_pasids(dev) &&
-			    excludes_pasids(kind, space) ? -EBUSY : 0,
-			    "kind %u", kind);
-	if (!ret) {
-		dev->kind = kind;
-		dev->space = space;
-		smmu_model_left(dev->mdev, MODEL_NO_SSID);
-	}
-	if (guest)
-		mutex_unlock(&guest->lock);
+	busy = has_pasids(dev) && excludes_pasids(kind, space);
+	KUNIT_EXPECT_EQ_MSG(t->m->test, arm_smmu_fake_attach(dev->fm, domain),
+			    busy ? -EBUSY : 0, "kind %u", kind);
+	if (busy)
+		return;
+	dev->kind = kind;
+	dev->space = space;
+	smmu_model_left(dev->mdev, MODEL_NO_SSID);
 }
 
-static void op_attach_any(struct thread *t, unsigned int a, unsigned int b,
-			  int c)
+static void op_attach_any(struct thread *t, unsigned int a, unsigned int b, unsigned int c)
 {
 	static const u8 kinds[] = {
 		BLOCKED, IDENTITY, PAGING, PAGING, PAGING, PAGING,
-		GUEST_ATS, GUEST_ATS, GUEST_ATS, GUEST, GUEST, GUEST_BYPASS,
-		GUEST_ABORT,
+		GUEST_ATS, GUEST_ATS, GUEST_ATS, GUEST, GUEST, GUEST_BYPASS, GUEST_ABORT,
 	};
 
-	op_attach(t, a, kinds[b % (t->m->config.guests ? ARRAY_SIZE(kinds) : 6)],
-		  c);
+	op_attach(t, a, kinds[b % (t->m->config.guests ? ARRAY_SIZE(kinds) : 6)], c);
 }
 
 /* Attach PASID @b of device @a to domain @c - 1, or detach it */
-static void op_pasid(struct thread *t, unsigned int a, unsigned int b, int c)
+static void op_pasid(struct thread *t, unsigned int a, unsigned int b, unsigned int c)
 {
-	struct machine *m = t->m;
-	struct dev *dev = &m->devs[a % m->config.devs];
-	unsigned int n = c % (m->config.domains + 1);
-	struct space *new = n ? &m->domains[n - 1] : NULL, *old;
+	struct dev *dev = get_dev(t, a);
+	unsigned int i = b % NUM_PASIDS, n = c % (t->m->config.domains + 1);
+	struct space *new = n ? get_domain(t, n - 1) : NULL, *old;
+	u32 pasid = t->m->pasid + i;
 	struct iommu_attach_handle *handle;
-	u32 pasid;
 	int ret;
 
-	b %= NUM_PASIDS;
-	pasid = m->pasid + b;
 	guard(mutex)(&dev->lock);
-	old = dev->pasids[b];
+	old = dev->pasids[i];
 	if (!dev->has_pasid || new == old || (new && new->s2))
 		return;
 	if (!new) {
 		iommu_detach_device_pasid(old->domain, dev->fm->dev, pasid);
-		dev->pasids[b] = NULL;
-		smmu_model_left(dev->mdev, pasid);
-		return;
+	} else {
+		handle = &dev->handles[i][old && dev->handles[i][0].domain == old->domain];
+		ret = (old ? iommu_replace_device_pasid : iommu_attach_device_pasid)
+			(new->domain, dev->fm->dev, pasid, handle);
+		KUNIT_EXPECT_EQ(t->m->test, ret,
+				excludes_pasids(dev->kind, dev->space) ? -EINVAL : 0);
+		if (ret)
+			return;
 	}
-	handle = &dev->handles[b][old && dev->handles[b][0].domain == old->domain];
-	if (old)
-		ret = iommu_replace_device_pasid(new->domain, dev->fm->dev,
-						 pasid, handle);
-	else
-		ret = iommu_attach_device_pasid(new->domain, dev->fm->dev,
-						pasid, handle);
-	KUNIT_EXPECT_EQ(m->test, ret,
-			excludes_pasids(dev->kind, dev->space) ? -EINVAL : 0);
-	if (ret)
-		return;
-	dev->pasids[b] = new;
+	dev->pasids[i] = new;
 	smmu_model_left(dev->mdev, pasid);
 }
 
@@ -738,8 +700,7 @@ static void alloc_mm(struct proc *proc)
 	proc->mm = mm_alloc();
 	if (proc->mm) {
 		proc->mm->task_size = TASK_SIZE;
-		arch_pick_mmap_layout(proc->mm,
-				      &current->signal->rlim[RLIMIT_STACK]);
+		arch_pick_mmap_layout(proc->mm, &current->signal->rlim[RLIMIT_STACK]);
 	}
 }
 
@@ -750,13 +711,13 @@ static void unbind(struct dev *dev, unsigned int i)
 	iommu_sva_unbind_device(dev->bonds[i]);
 	dev->bonds[i] = NULL;
 	smmu_model_left(dev->mdev, pasid);
-	smmu_model_untrack_ssid(dev->mdev, pasid);
+	smmu_model_untrack(&dev->mdev->ssids, pasid);
 }
 
 /* Bind process @b to device @a, or unbind it */
-static void op_bind(struct thread *t, unsigned int a, unsigned int b, int c)
+static void op_bind(struct thread *t, unsigned int a, unsigned int b, unsigned int c)
 {
-	struct dev *dev = &t->m->devs[a % t->m->config.devs];
+	struct dev *dev = get_dev(t, a);
 	unsigned int i = b % NUM_PROCS;
 	struct proc *proc = &t->m->procs[i];
 	struct iommu_sva *handle;
@@ -770,32 +731,30 @@ static void op_bind(struct thread *t, unsigned int a, unsigned int b, int c)
 	handle = iommu_sva_bind_device(dev->fm->dev, proc->mm);
 	if (IS_ERR(handle)) {
 		/* PASIDs are given back late */
-		if (PTR_ERR(handle) != -ENOSPC)
-			KUNIT_EXPECT_TRUE(t->m->test,
-					  excludes_pasids(dev->kind, dev->space));
+		KUNIT_EXPECT_TRUE(t->m->test, PTR_ERR(handle) == -ENOSPC ||
+				  excludes_pasids(dev->kind, dev->space));
 		return;
 	}
 	dev->bonds[i] = handle;
 	dev->gens[i] = proc->gen;
-	smmu_model_track_ssid(dev->mdev, iommu_sva_get_pasid(handle));
+	smmu_model_track(&dev->mdev->ssids, iommu_sva_get_pasid(handle));
 }
 
 static void retire_area(struct thread *t, struct slot *slot)
 {
 	smmu_model_retire(t->m->model, slot->pa, PAGE_SIZE);
-	smmu_model_untrack(t->m->model, slot->iova);
+	smmu_model_untrack(&t->m->model->tracked, slot->iova);
 	slot->iova = 0;
 	slot->hi = 0;
 }
 
 /* Map page @b of process @a, or unmap it */
-static void op_mmap(struct thread *t, unsigned int a, unsigned int b, int c)
+static void op_mmap(struct thread *t, unsigned int a, unsigned int b, unsigned int c)
 {
 	struct proc *proc = &t->m->procs[a % NUM_PROCS];
-	struct slot *slot = &proc->space.slots[b % proc->space.num];
+	struct slot *slot = get_slot(&proc->space, b);
 	struct kunit *test = t->m->test;
 	struct page *page = NULL;
-	unsigned long va;
 
 	guard(mutex)(&proc->lock);
 	kthread_use_mm(proc->mm);
@@ -805,26 +764,23 @@ static void op_mmap(struct thread *t, unsigned int a, unsigned int b, int c)
 		retire_area(t, slot);
 		return;
 	}
-	va = vm_mmap(NULL, 0, PAGE_SIZE, PROT_READ | PROT_WRITE,
-		     MAP_ANONYMOUS | MAP_PRIVATE, 0);
-	if (!IS_ERR_VALUE(va) && !clear_user((void __user *)va, PAGE_SIZE))
-		get_user_pages_fast(va, 1, FOLL_WRITE, &page);
+	slot->iova = vm_mmap(NULL, 0, PAGE_SIZE, PROT_READ | PROT_WRITE,
+			     MAP_ANONYMOUS | MAP_PRIVATE, 0);
+	if (!clear_user((void __user *)slot->iova, PAGE_SIZE))
+		get_user_pages_fast(slot->iova, 1, FOLL_WRITE, &page);
 	kthread_unuse_mm(proc->mm);
 	KUNIT_EXPECT_NOT_NULL(test, page);
 	if (!page)
 		return;
 	/* The page stays allocated: a device that reaches it has a stale entry */
-	KUNIT_EXPECT_EQ(test, 0,
-			kunit_add_action_or_reset(test, put_page_wrapper,
-						  page));
-	slot->iova = va;
+	arm_smmu_fake_add_action(test, put_page_wrapper, page);
 	slot->pa = page_to_phys(page);
 	slot->hi = PAGE_SIZE;
-	smmu_model_track(t->m->model, va);
+	smmu_model_track(&t->m->model->tracked, slot->iova);
 }
 
 /* Process @a exits, a new one takes its place */
-static void op_exit(struct thread *t, unsigned int a, unsigned int b, int c)
+static void op_exit(struct thread *t, unsigned int a, unsigned int b, unsigned int c)
 {
 	struct proc *proc = &t->m->procs[a % NUM_PROCS];
 	unsigned int i;
@@ -838,8 +794,8 @@ static void op_exit(struct thread *t, unsigned int a, unsigned int b, int c)
 	alloc_mm(proc);
 }
 
-static int read_and_clear(struct iova_bitmap *bitmap, unsigned long iova,
-			  size_t length, void *opaque)
+static int read_and_clear(struct iova_bitmap *bitmap, unsigned long iova, size_t length,
+			  void *opaque)
 {
 	struct iommu_domain *domain = opaque;
 	struct iommu_iotlb_gather gather;
@@ -847,19 +803,18 @@ static int read_and_clear(struct iova_bitmap *bitmap, unsigned long iova,
 	int ret;
 
 	iommu_dirty_bitmap_init(&dirty, bitmap, &gather);
-	ret = domain->dirty_ops->read_and_clear_dirty(domain, iova, length, 0,
-						      &dirty);
+	ret = domain->dirty_ops->read_and_clear_dirty(domain, iova, length, 0, &dirty);
 	iommu_iotlb_sync(domain, &gather);
 	return ret;
 }
 
 /* Read and clear the dirty state of slot @b of domain @a, as iommufd does it */
-static void op_dirty(struct thread *t, unsigned int a, unsigned int b, int c)
+static void op_dirty(struct thread *t, unsigned int a, unsigned int b, unsigned int c)
 {
-	struct machine *m = t->m;
-	struct space *space = &m->domains[a % m->config.domains];
-	struct slot *slot = &space->slots[b % space->num];
+	struct space *space = get_domain(t, a);
+	struct slot *slot = get_slot(space, b);
 	u8 __user *ubits = (u8 __user *)t->uaddr;
+	struct kunit *test = t->m->test;
 	struct iova_bitmap *bitmap;
 	unsigned int bit;
 	u8 bits = 0;
@@ -867,28 +822,25 @@ static void op_dirty(struct thread *t, unsigned int a, unsigned int b, int c)
 	guard(mutex)(&slot->lock);
 	if (space->s2 || !slot->hi || slot->size > SZ_2M)
 		return;
-	KUNIT_EXPECT_EQ(m->test, 0, clear_user(ubits, PAGE_SIZE));
-	bitmap = iova_bitmap_alloc(slot->iova + slot->lo, slot->hi - slot->lo,
-				   SZ_4K, (u64 __user *)ubits);
-	KUNIT_EXPECT_FALSE(m->test, IS_ERR(bitmap));
+	KUNIT_EXPECT_EQ(test, 0, clear_user(ubits, PAGE_SIZE));
+	bitmap = iova_bitmap_alloc(slot->iova + slot->lo, slot->hi - slot->lo, SZ_4K,
+				   (u64 __user *)ubits);
+	KUNIT_EXPECT_FALSE(test, IS_ERR(bitmap));
 	if (IS_ERR(bitmap))
 		return;
-	KUNIT_EXPECT_EQ(m->test, 0,
-			iova_bitmap_for_each(bitmap, space->domain,
-					     read_and_clear));
+	KUNIT_EXPECT_EQ(test, 0, iova_bitmap_for_each(bitmap, space->domain, read_and_clear));
 	iova_bitmap_free(bitmap);
-	if (!slot->written)
-		return;
 	bit = (slot->written_at - slot->lo) / SZ_4K;
-	KUNIT_EXPECT_EQ(m->test, 0, get_user(bits, ubits + bit / 8));
-	KUNIT_EXPECT_TRUE_MSG(m->test, bits & BIT(bit % 8),
-			      "the write to %#llx is lost",
-			      slot->iova + slot->written_at);
+	if (slot->written) {
+		KUNIT_EXPECT_EQ(test, 0, get_user(bits, ubits + bit / 8));
+		KUNIT_EXPECT_TRUE_MSG(test, bits & BIT(bit % 8), "the write to %#llx is lost",
+				      slot->iova + slot->written_at);
+	}
 	slot->written = false;
 }
 
 /* SMMU @a is slow, or does nothing at all for a while */
-static void op_slow(struct thread *t, unsigned int a, unsigned int b, int c)
+static void op_slow(struct thread *t, unsigned int a, unsigned int b, unsigned int c)
 {
 	struct arm_smmu_fake *fake = t->m->fakes[a % t->m->config.smmus];
 
@@ -898,71 +850,76 @@ static void op_slow(struct thread *t, unsigned int a, unsigned int b, int c)
 		arm_smmu_fake_queue_stall(&fake->queue, b % 8, 1 + c % 100);
 }
 
-static const struct {
-	void (*run)(struct thread *t, unsigned int a, unsigned int b, int c);
+static const struct op {
+	void (*run)(struct thread *t, unsigned int a, unsigned int b, unsigned int c);
 	unsigned int weight;
+	u32 features;
+	bool guests;
 	/* All other threads wait */
 	bool alone;
-	bool guests;
-	bool procs;
-	bool dirty;
 } ops[] = {
-	{ .run = op_dma, .weight = 30 },
-	{ .run = op_map, .weight = 20 },
-	{ .run = op_trim, .weight = 10 },
-	{ .run = op_attach_any, .weight = 15 },
-	{ .run = op_pasid, .weight = 10 },
-	{ .run = op_replace_domain, .weight = 3, .alone = true },
-	{ .run = op_slow, .weight = 2 },
-	{ .run = op_guest_map, .weight = 30, .guests = true },
-	{ .run = op_guest_cd, .weight = 3, .guests = true },
-	{ .run = op_guest_restart, .weight = 4, .alone = true, .guests = true },
-	{ .run = op_bind, .weight = 12, .procs = true },
-	{ .run = op_mmap, .weight = 25, .procs = true },
-	{ .run = op_exit, .weight = 3, .procs = true },
-	{ .run = op_dirty, .weight = 20, .dirty = true },
+	{ op_dma, 30 },
+	{ op_map, 20 },
+	{ op_trim, 10 },
+	{ op_attach_any, 15 },
+	{ op_pasid, 10 },
+	{ op_replace_domain, 3, .alone = true },
+	{ op_slow, 2 },
+	{ op_guest_map, 30, .guests = true },
+	{ op_guest_cd, 3, .guests = true },
+	{ op_guest_restart, 4, .guests = true, .alone = true },
+	{ op_bind, 12, SVA },
+	{ op_mmap, 25, SVA },
+	{ op_exit, 3, SVA },
+	{ op_dirty, 20, HTTU },
 };
 
-static unsigned int weight_of(const struct config *config, unsigned int i)
+static unsigned int weight_of(const struct config *config, const struct op *op)
 {
-	if ((ops[i].guests && !config->guests) ||
-	    (ops[i].procs && !config->procs) ||
-	    (ops[i].dirty && !config->dirty))
-		return 0;
-	return ops[i].weight;
+	return op->features & ~config->features || (op->guests && !config->guests) ?
+		       0 : op->weight;
+}
+
+static const struct op *draw_op(struct thread *t)
+{
+	unsigned int weight = 0;
+	const struct op *op;
+
+	for (op = ops; op != ops + ARRAY_SIZE(ops); op++)
+		weight += weight_of(&t->m->config, op);
+	weight = rnd(t, weight);
+	for (op = ops; weight >= weight_of(&t->m->config, op); op++)
+		weight -= weight_of(&t->m->config, op);
+	return op;
+}
+
+static bool has_failed(struct machine *m)
+{
+	return READ_ONCE(m->test->status) == KUNIT_FAILURE;
 }
 
 /* What a random program finds becomes a named case */
 static void report_step(struct thread *t, const struct step *step, unsigned int n)
 {
-	if (READ_ONCE(t->m->test->status) == KUNIT_FAILURE)
-		kunit_err(t->m->test, "thread %u step %u: { %ps, %u, %u, %d }\n",
+	if (has_failed(t->m))
+		kunit_err(t->m->test, "thread %u step %u: { %ps, %u, %u, %u }\n",
 			  t->index, n, step->run, step->a, step->b, step->c);
 }
 
 static void run_random(struct thread *t, unsigned int n)
 {
-	const struct config *config = &t->m->config;
-	unsigned int i, weight = 0;
-	struct step step;
+	const struct op *op = draw_op(t);
+	struct step step = { op->run, rnd(t, 4096), rnd(t, 4096), rnd(t, 4096) };
+	struct rw_semaphore *sem = &t->m->sem;
 
-	for (i = 0; i < ARRAY_SIZE(ops); i++)
-		weight += weight_of(config, i);
-	weight = rnd(t, weight);
-	for (i = 0; weight >= weight_of(config, i); i++)
-		weight -= weight_of(config, i);
-	step.run = ops[i].run;
-	step.a = rnd(t, 4096);
-	step.b = rnd(t, 4096);
-	step.c = rnd(t, 4096) - (step.run == op_trim ? 2048 : 0);
-	if (ops[i].alone) {
-		guard(rwsem_write)(&t->m->sem);
-		step.run(t, step.a, step.b, step.c);
-	} else {
-		guard(rwsem_read)(&t->m->sem);
-		step.run(t, step.a, step.b, step.c);
-	}
+	op->alone ? down_write(sem) : down_read(sem);
+	step.run(t, step.a, step.b, step.c);
+	op->alone ? up_write(sem) : up_read(sem);
 	report_step(t, &step, n);
+	if (!t->index && !(n % CHECK_STEPS)) {
+		guard(rwsem_write)(sem);
+		smmu_model_check(t->m->model);
+	}
 }
 
 /* All caches are full before and judged after each operation of a script */
@@ -984,72 +941,56 @@ static void run_step(struct thread *t, const struct step *step)
 static int run_thread(void *data)
 {
 	struct thread *t = data;
-	struct machine *m = t->m;
-	const struct step *script = m->config.script;
+	struct config *config = &t->m->config;
 	unsigned int i;
 
 	/* The processes of SVA take its place */
-	if (!m->config.procs)
-		kthread_use_mm(m->mm);
-	for (i = 0; script ? !!script[i].run : i < m->steps; i++) {
-		if (script) {
-			run_step(t, &script[i]);
-		} else {
-			run_random(t, i);
-			if (!t->index && !(i % CHECK_STEPS)) {
-				guard(rwsem_write)(&m->sem);
-				smmu_model_check(m->model);
-			}
-		}
-		if (READ_ONCE(m->test->status) == KUNIT_FAILURE)
+	if (!(config->features & SVA))
+		kthread_use_mm(t->m->mm);
+	for (i = 0; !has_failed(t->m); i++) {
+		if (config->script ? !config->script[i].run : i == config->steps)
 			break;
+		if (config->script)
+			run_step(t, &config->script[i]);
+		else
+			run_random(t, i);
 		cond_resched();
 	}
-	if (!m->config.procs)
-		kthread_unuse_mm(m->mm);
+	if (!(config->features & SVA))
+		kthread_unuse_mm(t->m->mm);
 	return 0;
 }
 
-static void add_two_level(struct machine *m, struct arm_smmu_fake *fake)
+static void use_two_levels(struct machine *m, struct arm_smmu_device *smmu)
 {
-	struct arm_smmu_strtab_cfg *cfg = &fake->smmu.strtab_cfg;
+	struct arm_smmu_strtab_cfg *cfg = &smmu->strtab_cfg;
 
-	fake->smmu.features |= ARM_SMMU_FEAT_2_LVL_CDTAB |
-			       ARM_SMMU_FEAT_2_LVL_STRTAB;
-	fake->smmu.ssid_bits = 12;
-	fake->smmu.iommu.max_pasids = BIT(12);
+	smmu->ssid_bits = 12;
+	smmu->iommu.max_pasids = BIT(12);
 	memset(cfg, 0, sizeof(*cfg));
 	cfg->l2.num_l1_ents = 1;
-	cfg->l2.l1tab = kunit_kzalloc(m->test, sizeof(*cfg->l2.l1tab),
-				      GFP_KERNEL);
-	KUNIT_ASSERT_NOT_NULL(m->test, cfg->l2.l1tab);
-	cfg->l2.l2ptrs = kunit_kzalloc(m->test, sizeof(*cfg->l2.l2ptrs),
-				       GFP_KERNEL);
-	KUNIT_ASSERT_NOT_NULL(m->test, cfg->l2.l2ptrs);
+	cfg->l2.l1tab = arm_smmu_fake_zalloc(m->test, sizeof(*cfg->l2.l1tab));
+	cfg->l2.l2ptrs = arm_smmu_fake_zalloc(m->test, sizeof(*cfg->l2.l2ptrs));
 }
 
 static void add_smmu(struct thread *t, unsigned int i)
 {
-	struct machine *m = t->m;
-	struct arm_smmu_fake *fake = arm_smmu_fake_create(m->test, 8);
+	const struct config *config = &t->m->config;
+	struct arm_smmu_fake *fake = arm_smmu_fake_create(t->m->test, 8);
 	struct arm_smmu_device *smmu = &fake->smmu;
 
-	m->fakes[i] = fake;
-	smmu->features |= m->config.features;
-	smmu->asid_bits = m->config.procs || rnd(t, 2) ? 16 : 8;
+	t->m->fakes[i] = fake;
+	smmu->features |= config->features;
+	smmu->asid_bits = config->features & SVA || rnd(t, 2) ? 16 : 8;
 	smmu->vmid_bits = smmu->asid_bits;
 	arm_smmu_fake_set_id_bits(fake, smmu->asid_bits);
-	if (m->config.mixed && rnd(t, 2))
-		smmu->features |= ARM_SMMU_FEAT_RANGE_INV;
-	if (m->config.mixed && !rnd(t, 3))
-		smmu->features |= ARM_SMMU_FEAT_E2H;
-	if (m->config.dirty)
-		smmu->features |= ARM_SMMU_FEAT_HA | ARM_SMMU_FEAT_HD;
-	if (m->config.procs)
-		smmu->features |= ARM_SMMU_FEAT_SVA;
-	if (m->config.two_level)
-		add_two_level(m, fake);
-	smmu_model_add_smmu(m->model, fake);
+	if (config->mixed && rnd(t, 2))
+		smmu->features |= RIL;
+	if (config->mixed && !rnd(t, 3))
+		smmu->features |= E2H;
+	if (config->features & TWO_LEVELS)
+		use_two_levels(t->m, smmu);
+	smmu_model_add_smmu(t->m->model, fake);
 }
 
 static void add_dev(struct thread *t, unsigned int i)
@@ -1057,110 +998,111 @@ static void add_dev(struct thread *t, unsigned int i)
 	struct machine *m = t->m;
 	const struct config *config = &m->config;
 	struct arm_smmu_fake *fake = m->fakes[i % config->smmus];
+	bool ats = config->ats || (config->mixed && rnd(t, 3));
 	u32 sid = 1 + i / config->smmus;
 	struct dev *dev = &m->devs[i];
-	bool ats = config->ats || (config->mixed && rnd(t, 3));
-	unsigned int bits;
+	unsigned int bits = config->features & TWO_LEVELS ? 12 : 6;
 
 	mutex_init(&dev->lock);
-	dev->has_pasid = !config->mixed || config->procs || rnd(t, 2);
-	bits = !dev->has_pasid ? 0 : config->two_level ? 12 : 6;
-	if (ats)
-		dev->fm = arm_smmu_fake_add_pci_master(fake, &sid, 1, bits);
-	else
-		dev->fm = arm_smmu_fake_add_master(fake, sid, bits);
+	mutex_init(&dev->no_guest);
+	dev->has_pasid = !config->mixed || config->features & SVA || rnd(t, 2);
+	if (!dev->has_pasid)
+		bits = 0;
+	dev->fm = ats ? arm_smmu_fake_add_pci_master(fake, &sid, 1, bits) :
+			arm_smmu_fake_add_master(fake, sid, bits);
 	dev->mdev = smmu_model_add_dev(m->model, dev->fm);
 	if (config->guests)
-		dev->guest = &m->guests[i % config->guests];
+		dev->guest = get_guest(t, i);
 	for (i = 0; dev->has_pasid && i < NUM_PASIDS; i++)
-		smmu_model_track_ssid(dev->mdev, m->pasid + i);
+		smmu_model_track(&dev->mdev->ssids, m->pasid + i);
 }
 
 /* Neighbours in a table, in the next table, and in others */
 static void add_domain(struct machine *m, unsigned int i)
 {
 	const u64 g = m->granule, b = g * (g / 8);
-	const struct {
-		u64 off;
-		u64 size;
-	} layout[NUM_SLOTS] = {
-		{ 0, g },
-		{ g, g },
-		{ 16 * g, 16 * g },
-		{ b - g, g },
-		{ b, b },
-		{ (b << 9) - b, b },
-		{ b << 9, g == SZ_4K ? SZ_1G : b },
+	const u64 layout[NUM_SLOTS][2] = {
+		{ 0, g }, { g, g }, { 16 * g, 16 * g }, { b - g, g }, { b, b },
+		{ (b << 9) - b, b }, { b << 9, g == SZ_4K ? SZ_1G : b },
 	};
 	struct space *space = &m->domains[i];
 	struct slot *slot;
+	unsigned int n;
 
 	space->s2 = i & 1;
-	space->flags = space->s2 ? IOMMU_HWPT_ALLOC_NEST_PARENT :
-		       m->config.dirty ? IOMMU_HWPT_ALLOC_DIRTY_TRACKING :
-					  IOMMU_HWPT_ALLOC_PASID;
 	space->num = NUM_SLOTS;
-	for (i = 0; i < NUM_SLOTS; i++) {
-		slot = &space->slots[i];
+	for (n = 0; n < NUM_SLOTS; n++) {
+		slot = &space->slots[n];
 		mutex_init(&slot->lock);
-		slot->iova = IOVA + layout[i].off;
-		slot->size = layout[i].size;
-		smmu_model_track(m->model, slot->iova);
+		slot->iova = IOVA + layout[n][0];
+		slot->size = layout[n][1];
+		if (i)
+			continue;
+		smmu_model_track(&m->model->tracked, slot->iova);
 		if (slot->size == g)
 			continue;
-		smmu_model_track(m->model, slot->iova + 5 * g);
-		smmu_model_track(m->model, slot->iova + slot->size - g);
+		smmu_model_track(&m->model->tracked, slot->iova + 5 * g);
+		smmu_model_track(&m->model->tracked, slot->iova + slot->size - g);
 	}
-	alloc_domain(m, space, 0);
+	alloc_domain(m, space, &m->devs[0]);
 }
 
+/* A page of a guest, which the host maps at this IPA */
+static u64 *add_table(struct machine *m, struct guest *guest, u64 ipa)
+{
+	u64 *table = arm_smmu_fake_zalloc(m->test, SZ_4K);
+
+	KUNIT_ASSERT_EQ(m->test, 0, iommu_map(guest->parent->domain, ipa, virt_to_phys(table),
+					      SZ_4K, RW, GFP_KERNEL));
+	return table;
+}
+
+/* All guests have the same ASID, and tables of three levels at the same VA */
 static void add_guest(struct thread *t, unsigned int i)
 {
 	struct machine *m = t->m;
 	struct guest *guest = &m->guests[i];
-	u64 *tables[4];
-	unsigned int j;
+	unsigned int n;
 
 	mutex_init(&guest->lock);
 	guest->fake = m->fakes[i % m->config.smmus];
 	guest->parent = &m->domains[1];
 	guest->ipa = GUEST_IPA + i * SZ_2M;
+	guest->asid = 1;
 	guest->space.lock = &guest->lock;
 	guest->space.num = 4;
-	/* The CD, and tables of three levels */
-	for (j = 0; j < ARRAY_SIZE(tables); j++) {
-		tables[j] = kunit_kzalloc(m->test, SZ_4K, GFP_KERNEL);
-		KUNIT_ASSERT_NOT_NULL(m->test, tables[j]);
-		KUNIT_ASSERT_EQ(m->test, 0,
-				iommu_map(guest->parent->domain,
-					  guest->ipa + j * SZ_4K,
-					  virt_to_phys(tables[j]), SZ_4K,
-					  IOMMU_READ | IOMMU_WRITE,
-					  GFP_KERNEL));
+	for (n = 0; n < guest->space.num; n++) {
+		guest->space.slots[n].iova = GUEST_VA + n * SZ_4K;
+		guest->space.slots[n].size = SZ_4K;
+		if (!i)
+			smmu_model_track(&m->model->tracked, GUEST_VA + n * SZ_4K);
 	}
-	for (j = 0; j < guest->space.num; j++) {
-		guest->space.slots[j].iova = GUEST_VA + j * SZ_4K;
-		guest->space.slots[j].size = SZ_4K;
-		smmu_model_track(m->model, GUEST_VA + j * SZ_4K);
-	}
-	tables[1][GUEST_VA / SZ_1G] = (guest->ipa + 2 * SZ_4K) | PMD_TYPE_TABLE;
-	tables[2][0] = (guest->ipa + 3 * SZ_4K) | PMD_TYPE_TABLE;
-	guest->ptes = tables[3];
-	guest->cd = tables[0];
-	/* All guests have the same ASID */
-	guest->asid = 1;
+	guest->cd = add_table(m, guest, guest->ipa);
+	add_table(m, guest, guest->ipa + SZ_4K)[GUEST_VA / SZ_1G] =
+		(guest->ipa + 2 * SZ_4K) | PMD_TYPE_TABLE;
+	add_table(m, guest, guest->ipa + 2 * SZ_4K)[0] =
+		(guest->ipa + 3 * SZ_4K) | PMD_TYPE_TABLE;
+	guest->ptes = add_table(m, guest, guest->ipa + 3 * SZ_4K);
 	guest->cd[1] = guest->ipa + SZ_4K;
 	guest->cd[3] = 0xff;
 	guest->cd[0] = FIELD_PREP(CTXDESC_CD_0_TCR_T0SZ, 64 - 39) |
-		       FIELD_PREP(CTXDESC_CD_0_TCR_IRGN0, 1) |
-		       FIELD_PREP(CTXDESC_CD_0_TCR_ORGN0, 1) |
-		       FIELD_PREP(CTXDESC_CD_0_TCR_SH0, 3) |
 		       FIELD_PREP(CTXDESC_CD_0_TCR_IPS, 4) |
 		       FIELD_PREP(CTXDESC_CD_0_ASID, guest->asid) |
-		       CTXDESC_CD_0_TCR_EPD1 | CTXDESC_CD_0_AA64 |
-		       CTXDESC_CD_0_R | CTXDESC_CD_0_A | CTXDESC_CD_0_ASET |
-		       CTXDESC_CD_0_V;
+		       CTXDESC_CD_0_TCR_EPD1 | CTXDESC_CD_0_AA64 | CTXDESC_CD_0_R |
+		       CTXDESC_CD_0_A | CTXDESC_CD_0_ASET | CTXDESC_CD_0_V;
 	start_guest(t, guest);
+}
+
+static void add_proc(struct machine *m, unsigned int i)
+{
+	struct proc *proc = &m->procs[i];
+
+	mutex_init(&proc->lock);
+	proc->space.lock = &proc->lock;
+	for (proc->space.num = 0; proc->space.num < 3; proc->space.num++)
+		proc->space.slots[proc->space.num].size = PAGE_SIZE;
+	alloc_mm(proc);
+	KUNIT_ASSERT_NOT_NULL(m->test, proc->mm);
 }
 
 /* Runs before the devices and the SMMUs of the test go */
@@ -1186,53 +1128,23 @@ static void end(void *data)
 		stop_guest(&m->guests[i]);
 	for (i = 0; i < m->config.domains; i++)
 		free_domain(m, &m->domains[i]);
-	for (i = 0; m->config.procs && i < NUM_PROCS; i++)
-		mmput(m->procs[i].mm);
+	for (i = 0; i < NUM_PROCS; i++)
+		if (m->procs[i].mm)
+			mmput(m->procs[i].mm);
 	mmu_notifier_synchronize();
 	smmu_model_check(m->model);
 }
 
-static void run(struct kunit *test)
+static void add_all(struct thread *t)
 {
-	const struct config *config = test->param_value;
-	u64 s = config->script ? 1 : seed ?: get_random_u32() | 1;
-	unsigned int num_threads = config->threads ?: 1, cpu, i, j;
-	struct thread *threads, *main;
-	struct machine *m;
+	struct machine *m = t->m;
+	const struct config *config = &m->config;
+	unsigned int i;
 
-	if (!IS_ENABLED(CONFIG_ARM_SMMU_V3_SVA) && config->procs)
-		kunit_skip(test, "needs CONFIG_ARM_SMMU_V3_SVA");
-	kunit_info(test, "arm_smmu_v3_kunit.seed=%llu\n", s);
-	m = kunit_kzalloc(test, sizeof(*m), GFP_KERNEL);
-	KUNIT_ASSERT_NOT_NULL(test, m);
-	threads = kunit_kcalloc(test, MAX_THREADS + 1, sizeof(*threads),
-				GFP_KERNEL);
-	KUNIT_ASSERT_NOT_NULL(test, threads);
-	m->test = test;
-	m->config = *config;
-	m->steps = steps ?: config->steps;
-	m->pasid = config->two_level ? 1500 : 40;
-	m->granule = config->pgsizes ? BIT(__ffs(config->pgsizes)) : SZ_4K;
-	init_rwsem(&m->sem);
-	m->model = smmu_model_create(test, s);
-	for (i = 0; i <= num_threads; i++) {
-		threads[i].m = m;
-		threads[i].index = i;
-		prandom_seed_state(&threads[i].rng, s + i);
-		threads[i].uaddr = kunit_vm_mmap(test, NULL, 0, PAGE_SIZE,
-						 PROT_READ | PROT_WRITE,
-						 MAP_ANONYMOUS | MAP_PRIVATE,
-						 0);
-		KUNIT_ASSERT_FALSE(test, !threads[i].uaddr ||
-				   IS_ERR_VALUE(threads[i].uaddr));
-	}
-	m->mm = current->mm;
-	/* What is done before and after the threads run */
-	main = &threads[num_threads];
 	for (i = 0; i < config->smmus; i++)
-		add_smmu(main, i);
+		add_smmu(t, i);
 	for (i = 0; i < config->devs; i++)
-		add_dev(main, i);
+		add_dev(t, i);
 	/* The core needs a granule of the kernel when devices come and go */
 	if (config->pgsizes)
 		m->fakes[0]->smmu.pgsize_bitmap = config->pgsizes;
@@ -1240,39 +1152,70 @@ static void run(struct kunit *test)
 		add_domain(m, i);
 	m->fakes[0]->smmu.pgsize_bitmap |= SZ_4K;
 	for (i = 0; i < config->guests; i++)
-		add_guest(main, i);
-	for (i = 0; config->procs && i < NUM_PROCS; i++) {
-		mutex_init(&m->procs[i].lock);
-		m->procs[i].space.lock = &m->procs[i].lock;
-		m->procs[i].space.num = 3;
-		for (j = 0; j < 3; j++)
-			m->procs[i].space.slots[j].size = PAGE_SIZE;
-		alloc_mm(&m->procs[i]);
-		KUNIT_ASSERT_NOT_NULL(test, m->procs[i].mm);
-	}
-	KUNIT_ASSERT_EQ(test, 0, kunit_add_action_or_reset(test, end, main));
+		add_guest(t, i);
+	for (i = 0; config->features & SVA && i < NUM_PROCS; i++)
+		add_proc(m, i);
+	arm_smmu_fake_add_action(m->test, end, t);
+}
 
-	cpu = cpumask_first(cpu_online_mask);
+static struct machine *create_machine(struct kunit *test, u64 s)
+{
+	struct machine *m = arm_smmu_fake_zalloc(test, sizeof(*m));
+
+	m->test = test;
+	m->config = *(const struct config *)test->param_value;
+	if (steps)
+		m->config.steps = steps;
+	m->pasid = m->config.features & TWO_LEVELS ? 1500 : 40;
+	m->granule = m->config.pgsizes ? BIT(__ffs(m->config.pgsizes)) : SZ_4K;
+	init_rwsem(&m->sem);
+	m->model = smmu_model_create(test, s);
+	return m;
+}
+
+static void run(struct kunit *test)
+{
+	const struct config *config = test->param_value;
+	u64 s = config->script ? 1 : seed ?: get_random_u32() | 1;
+	unsigned int num = config->threads ?: 1, cpu, i;
+	struct thread *threads;
+	struct machine *m;
+
+	if (!IS_ENABLED(CONFIG_ARM_SMMU_V3_SVA) && config->features & SVA)
+		kunit_skip(test, "needs CONFIG_ARM_SMMU_V3_SVA");
+	kunit_info(test, "arm_smmu_v3_kunit.seed=%llu\n", s);
+	m = create_machine(test, s);
+	threads = arm_smmu_fake_zalloc(test, (MAX_THREADS + 1) * sizeof(*threads));
+	for (i = 0; i <= num; i++) {
+		threads[i].m = m;
+		threads[i].index = i;
+		prandom_seed_state(&threads[i].rng, s + i);
+		threads[i].uaddr = arm_smmu_fake_user_page(test);
+	}
+	/* kunit_vm_mmap() has made it */
+	m->mm = current->mm;
+	/* The last of them is this one */
+	add_all(&threads[num]);
 	if (config->adversary)
-		smmu_model_adversary_start(m->model,
-					   cpumask_last(cpu_online_mask));
-	for (i = 0; i < num_threads; i++) {
-		threads[i].task = arm_smmu_fake_create_task(test, run_thread,
-							    &threads[i], cpu);
+		smmu_model_adversary_start(m->model, cpumask_last(cpu_online_mask));
+	cpu = cpumask_first(cpu_online_mask);
+	for (i = 0; i < num; i++) {
+		threads[i].task = arm_smmu_fake_create_task(test, run_thread, &threads[i], cpu);
 		cpu = cpumask_next_wrap(cpu, cpu_online_mask);
 	}
-	for (i = 0; i < num_threads; i++)
+	for (i = 0; i < num; i++)
 		wake_up_process(threads[i].task);
-	for (i = 0; i < num_threads; i++)
+	for (i = 0; i < num; i++)
 		arm_smmu_fake_join_task(test, threads[i].task);
 	smmu_model_check(m->model);
-	KUNIT_EXPECT_GT(test, m->model->stats.fills, config->steps);
+	KUNIT_EXPECT_GT(test, m->model->stats.fills, m->config.steps);
 	KUNIT_EXPECT_GT(test, m->model->stats.hits, 0);
 }
 
 #define ATTACH(dev, kind, ...)	{ op_attach, dev, kind, ##__VA_ARGS__ }
 #define MAP(dom, slot, ...)	{ op_map, dom, slot, ##__VA_ARGS__ }
-#define TRIM(dom, slot, num)	{ op_trim, dom, slot, num }
+#define TRIM(dom, slot, num)	{ op_trim, dom, slot, 2 * (num) }
+#define TRIM_END(dom, slot, num) { op_trim, dom, slot, 2 * (num) + 1 }
 #define PASID(dev, n, dom)	{ op_pasid, dev, n, (dom) + 1 }
 #define PAGES			1
 
@@ -1289,9 +1232,9 @@ static const struct step map_script[] = {
 	MAP(0, 4, PAGES), MAP(1, 4, PAGES), MAP(0, 3), MAP(1, 3),
 	/* Every NUM and SCALE that a table needs */
 	TRIM(0, 4, 1), TRIM(1, 4, 1), TRIM(0, 4, 2), TRIM(1, 4, 2),
-	TRIM(0, 4, -4), TRIM(1, 4, -4), TRIM(0, 4, 30),
-	TRIM(1, 4, 30), TRIM(0, 4, -32), TRIM(0, 4, 64),
-	TRIM(1, 4, 64), TRIM(0, 4, -126), TRIM(1, 4, -126),
+	TRIM_END(0, 4, 4), TRIM_END(1, 4, 4), TRIM(0, 4, 30),
+	TRIM(1, 4, 30), TRIM_END(0, 4, 32), TRIM(0, 4, 64),
+	TRIM(1, 4, 64), TRIM_END(0, 4, 126), TRIM_END(1, 4, 126),
 	MAP(0, 3), MAP(1, 3), MAP(0, 4), MAP(1, 4),
 	/* A block takes the place of a table, and the other way */
 	MAP(0, 4), MAP(1, 4), MAP(0, 4), MAP(1, 4),
@@ -1374,9 +1317,7 @@ static const struct step proc_script[] = {
 
 #define PLAIN		.smmus = 1, .devs = 2, .domains = 4
 #define GUESTS		.smmus = 1, .devs = 4, .domains = 2, .guests = 2
-#define PROCS		.smmus = 2, .devs = 2, .domains = 1, .procs = true
-#define RIL		ARM_SMMU_FEAT_RANGE_INV
-#define E2H		ARM_SMMU_FEAT_E2H
+#define PROCS		.smmus = 2, .devs = 2, .domains = 1
 
 static const struct config cases[] = {
 	{ "map", .script = map_script, PLAIN },
@@ -1389,31 +1330,31 @@ static const struct config cases[] = {
 	  .pgsizes = SZ_64K | SZ_512M },
 	{ "attach, ATS", .script = attach_script, PLAIN, .ats = true },
 	{ "attach, EL2, two levels", .script = attach_script, PLAIN,
-	  .features = E2H, .two_level = true },
+	  .features = E2H | TWO_LEVELS },
 	{ "PASID, ATS", .script = pasid_script, PLAIN, .ats = true },
 	{ "PASID, EL2, two levels", .script = pasid_script, PLAIN,
-	  .features = E2H, .two_level = true },
-	{ "dirty", .script = dirty_script, PLAIN, .features = RIL, .dirty = true },
+	  .features = E2H | TWO_LEVELS },
+	{ "dirty", .script = dirty_script, PLAIN, .features = RIL | HTTU },
 	{ "guests", .script = guest_script, GUESTS },
 	{ "guests, ATS, EL2, ranges", .script = guest_script, GUESTS,
 	  .ats = true, .features = RIL | E2H },
-	{ "processes", .script = proc_script, PROCS },
+	{ "processes", .script = proc_script, PROCS, .features = SVA },
 	{ "processes, ATS, EL2, ranges", .script = proc_script, PROCS,
-	  .ats = true, .features = RIL | E2H },
+	  .ats = true, .features = SVA | RIL | E2H },
 };
 
 static const struct config programs[] = {
-	{ "one SMMU, one thread", .steps = 1200, .mixed = true, .smmus = 1,
+	{ "one SMMU, one thread", .steps = 300, .mixed = true, .smmus = 1,
 	  .devs = 3, .domains = 4 },
-	{ "four SMMUs, three threads", .steps = 40, .mixed = true, .smmus = 4,
+	{ "four SMMUs, three threads", .steps = 16, .mixed = true, .smmus = 4,
 	  .devs = 8, .domains = 4, .threads = 3, .adversary = true },
-	{ "eight SMMUs, two threads", .steps = 80, .mixed = true, .smmus = 8,
+	{ "eight SMMUs, two threads", .steps = 24, .mixed = true, .smmus = 8,
 	  .devs = 12, .domains = 3, .threads = 2 },
-	{ "guests", .steps = 550, .mixed = true, .ats = true, .smmus = 2,
+	{ "guests", .steps = 120, .mixed = true, .ats = true, .smmus = 2,
 	  .devs = 8, .domains = 2, .guests = 4, .threads = 2 },
-	{ "processes", .steps = 350, .mixed = true, .procs = true, .smmus = 2,
+	{ "processes", .steps = 90, .mixed = true, .features = SVA, .smmus = 2,
 	  .devs = 4, .domains = 2, .threads = 2 },
-	{ "dirty tracking", .steps = 400, .mixed = true, .dirty = true,
+	{ "dirty tracking", .steps = 100, .mixed = true, .features = HTTU,
 	  .smmus = 2, .devs = 4, .domains = 3, .threads = 2 },
 };
 
