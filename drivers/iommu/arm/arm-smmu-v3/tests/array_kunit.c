@@ -47,7 +47,7 @@ static struct arm_smmu_invs *array_test_alloc(struct kunit *test, size_t num)
 
 /* The array has these numbers of users, in order, and keeps its own rules */
 static void array_test_check(struct kunit *test, struct arm_smmu_invs *invs,
-			     const int users[TEST_KEYS])
+			     const int *users)
 {
 	size_t i, num_trashes = 0;
 	struct arm_smmu_inv *inv;

@@ -27,6 +27,7 @@ struct ids_test {
 	struct iommu_domain *other;
 	enum arm_smmu_inv_type type;
 	struct arm_smmu_pool *pool;
+	struct mm_struct *mm;
 	bool handled;
 };
 
@@ -310,6 +311,56 @@ static void ids_test_sva_exit(struct kunit *test)
 	iommu_sva_unbind_device(handle);
 	mmu_notifier_synchronize();
 }
+
+/* Faults of the process wait for this */
+static int ids_test_hold_mm(void *data)
+{
+	struct ids_test *it = data;
+
+	mmap_write_lock(it->mm);
+	WRITE_ONCE(it->handled, true);
+	msleep(50);
+	mmap_write_unlock(it->mm);
+	return 0;
+}
+
+/* A fault that is being handled, then one after the exit, are answered before unbind ends */
+static void ids_test_sva_faults(struct kunit *test)
+{
+	struct ids_test *it = ids_test_setup(test, false);
+	u64 evt[EVTQ_ENT_DWORDS] = { [1] = EVTQ_1_STALL };
+	struct task_struct *task = NULL;
+	unsigned int num_resumes = 0;
+	struct iommu_sva *handle;
+	struct arm_smmu_cmd cmd;
+	int exit;
+
+	it->fake->smmu.features |= ARM_SMMU_FEAT_SVA;
+	it->fm->master->stall_enabled = true;
+	it->mm = ids_test_alloc_mm(test);
+	for (exit = 0; exit < 2; exit++) {
+		handle = iommu_sva_bind_device(it->fm->dev, it->mm);
+		KUNIT_ASSERT_NOT_ERR_OR_NULL(test, handle);
+		evt[0] = EVT_ID_TRANSLATION_FAULT | EVTQ_0_SSV | FIELD_PREP(EVTQ_0_SID, 1) |
+			 FIELD_PREP(EVTQ_0_SSID, iommu_sva_get_pasid(handle));
+		if (exit)
+			kunit_release_action(test, mmput_wrapper, it->mm);
+		else
+			task = arm_smmu_fake_run_task(test, ids_test_hold_mm, it);
+		while (!READ_ONCE(it->handled))
+			msleep(20);
+		scoped_guard(raw_spinlock_irqsave, &arm_smmu_fake_lock)
+			arm_smmu_fake_event(it->fake, evt);
+		arm_smmu_fake_handle_events(it->fake);
+		iommu_sva_unbind_device(handle);
+		while (arm_smmu_fake_next_cmd(it->fake, &cmd))
+			num_resumes += FIELD_GET(CMDQ_0_OP, cmd.data[0]) == CMDQ_OP_RESUME;
+		KUNIT_EXPECT_EQ(test, num_resumes, exit + 1);
+		if (!exit)
+			arm_smmu_fake_join_task(test, task);
+	}
+	mmu_notifier_synchronize();
+}
 #endif
 
 /* Does a TLBI come before the CMD_SYNC of the first STE or CD? */
@@ -486,6 +537,7 @@ static struct kunit_case ids_test_cases[] = {
 #if IS_ENABLED(CONFIG_ARM_SMMU_V3_SVA)
 	KUNIT_CASE(ids_test_sva_no_memory),
 	KUNIT_CASE(ids_test_sva_exit),
+	KUNIT_CASE(ids_test_sva_faults),
 #endif
 	KUNIT_CASE(ids_test_timeouts),
 	KUNIT_CASE(ids_test_cfgi_timeout),

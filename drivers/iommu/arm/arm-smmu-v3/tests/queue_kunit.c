@@ -642,6 +642,7 @@ static struct ranges_test_cover ranges_test_read(struct arm_smmu_fake *fake, u64
 
 	while (arm_smmu_fake_next_cmd(fake, &cmd)) {
 		u64 start = cmd.data[1] & GENMASK_ULL(63, 12), size = granule;
+		u64 tg_code = FIELD_GET(CMDQ_TLBI_1_TG, cmd.data[1]);
 		u64 ttl = FIELD_GET(CMDQ_TLBI_1_TTL, cmd.data[1]);
 		u8 op = FIELD_GET(CMDQ_0_OP, cmd.data[0]);
 
@@ -655,13 +656,13 @@ static struct ranges_test_cover ranges_test_read(struct arm_smmu_fake *fake, u64
 			KUNIT_EXPECT_EQ(test, start & (size - 1), 0);
 		} else if (op == CMDQ_OP_TLBI_S12_VMALL) {
 			cover.all = true;
-		} else if (FIELD_GET(CMDQ_TLBI_1_TG, cmd.data[1])) {
+		} else if (tg_code) {
 			u64 num = FIELD_GET(CMDQ_TLBI_0_NUM, cmd.data[0]);
 			u64 scale = FIELD_GET(CMDQ_TLBI_0_SCALE, cmd.data[0]);
 			u8 level = 3 - (ilog2(granule) - tg) / (tg - 3);
 
 			size = (num + 1) << (scale + tg);
-			KUNIT_EXPECT_EQ(test, FIELD_GET(CMDQ_TLBI_1_TG, cmd.data[1]), tg / 2 - 5);
+			KUNIT_EXPECT_EQ(test, tg_code, tg / 2 - 5);
 			/* ILLEGAL. Without DS, SCALE has 5 bits. */
 			KUNIT_EXPECT_TRUE(test, ttl || num || scale);
 			KUNIT_EXPECT_LE(test, scale, 31);

@@ -433,8 +433,10 @@ static void guest_issue_devs(struct thread *t, struct guest *guest, u64 op, u64 
 			continue;
 		num = m->devs[i].mdev->num_bad_atc_invs;
 		guest_issue(t, guest, op | FIELD_PREP(CMDQ_CFGI_0_SID, GUEST_VSID + i), data1);
-		KUNIT_EXPECT_EQ_MSG(m->test, num, m->devs[i].mdev->num_bad_atc_invs,
-				    "ATC_INV while ATS is off");
+		/* Another thread may turn ATS off, which takes an ATC_INV after that */
+		if (m->config.threads <= 1)
+			KUNIT_EXPECT_EQ_MSG(m->test, num, m->devs[i].mdev->num_bad_atc_invs,
+					    "ATC_INV while ATS is off");
 	}
 }
 

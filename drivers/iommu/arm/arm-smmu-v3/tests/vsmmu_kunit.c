@@ -5,6 +5,7 @@
  */
 #include <kunit/static_stub.h>
 #include <kunit/test-bug.h>
+#include <linux/kthread.h>
 #include <linux/mman.h>
 #include <linux/pci.h>
 #include <linux/uaccess.h>
@@ -36,6 +37,11 @@ struct vsmmu_test {
 	unsigned long uaddr;
 	struct smmu_model_dev *dev;
 	struct vsmmu_test_watch *watch;
+	struct iommu_user_data_array array;
+	struct mm_struct *mm;
+	struct task_struct *guest;
+	bool held;
+	bool detached;
 };
 
 static struct vsmmu_test *vsmmu_test_setup(struct kunit *test, bool ats)
@@ -153,30 +159,43 @@ static void vsmmu_test_rules(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, arm_smmu_fake_num_ids(&far->smmu.vmids), 1);
 }
 
-/* The guest is not told whether its ATC_INV reaches the device */
-static void vsmmu_test_expect_atc_inv(struct kunit *test, bool expected, int ret)
+static void vsmmu_test_make_atc_inv(struct kunit *test)
 {
 	const __le64 entry[] = {
 		cpu_to_le64(CMDQ_OP_ATC_INV | FIELD_PREP(CMDQ_ATC_0_SID, TEST_VSID)),
 		cpu_to_le64(ATC_INV_SIZE_ALL),
 	};
 	struct vsmmu_test *vt = test->priv;
-	struct iommu_user_data_array array = {
+
+	vt->array = (struct iommu_user_data_array){
 		.type = IOMMU_VIOMMU_INVALIDATE_DATA_ARM_SMMUV3,
 		.uptr = (void __user *)vt->uaddr,
 		.entry_len = sizeof(entry),
 		.entry_num = 1,
 	};
+	KUNIT_ASSERT_EQ(test, 0, copy_to_user(vt->array.uptr, entry, sizeof(entry)));
+	arm_smmu_fake_drop_cmds(vt->fake);
+}
+
+static bool vsmmu_test_saw_atc_inv(struct vsmmu_test *vt)
+{
 	struct arm_smmu_cmd cmd;
 	bool seen = false;
 
-	KUNIT_ASSERT_EQ(test, 0, copy_to_user(array.uptr, entry, sizeof(entry)));
-	arm_smmu_fake_drop_cmds(vt->fake);
-	KUNIT_EXPECT_EQ(test, ret, arm_vsmmu_cache_invalidate(&vt->vsmmus[0]->core, &array));
-	KUNIT_EXPECT_EQ(test, array.entry_num, !ret);
 	while (arm_smmu_fake_next_cmd(vt->fake, &cmd))
 		seen |= FIELD_GET(CMDQ_0_OP, cmd.data[0]) == CMDQ_OP_ATC_INV;
-	KUNIT_EXPECT_EQ(test, seen, expected);
+	return seen;
+}
+
+/* The guest is not told whether its ATC_INV reaches the device */
+static void vsmmu_test_expect_atc_inv(struct kunit *test, bool expected, int ret)
+{
+	struct vsmmu_test *vt = test->priv;
+
+	vsmmu_test_make_atc_inv(test);
+	KUNIT_EXPECT_EQ(test, ret, arm_vsmmu_cache_invalidate(&vt->vsmmus[0]->core, &vt->array));
+	KUNIT_EXPECT_EQ(test, vt->array.entry_num, !ret);
+	KUNIT_EXPECT_EQ(test, vsmmu_test_saw_atc_inv(vt), expected);
 }
 
 static struct iommu_domain *
@@ -234,6 +253,66 @@ static void vsmmu_test_guest_ats(struct kunit *test)
 	}
 	KUNIT_EXPECT_EQ(test, arm_smmu_fake_hw_id(vt->fm, IOMMU_NO_PASID), 0);
 	vsmmu_test_attach(test, vt->fm, vt->parent);
+}
+
+static int vsmmu_test_guest(void *data)
+{
+	struct vsmmu_test *vt = data;
+	int ret;
+
+	kthread_use_mm(vt->mm);
+	ret = arm_vsmmu_cache_invalidate(&vt->vsmmus[0]->core, &vt->array);
+	kthread_unuse_mm(vt->mm);
+	return ret;
+}
+
+/* The guest looks for space again when the device is detached, or after a while */
+static int vsmmu_test_hold(struct arm_smmu_queue_poll *qp)
+{
+	struct vsmmu_test *vt = kunit_get_current_test()->priv;
+	unsigned long end = jiffies + HZ / 10;
+
+	if (current == READ_ONCE(vt->guest) && !vt->held) {
+		WRITE_ONCE(vt->held, true);
+		while (!READ_ONCE(vt->detached) && time_before(jiffies, end))
+			cpu_relax();
+	}
+	arm_smmu_fake_queue_pending(&vt->fake->queue);
+	return 0;
+}
+
+/*
+ * A device is detached while an ATC_INV of its guest, which was found to be allowed,
+ * waits for space. It must not follow once the detach has returned.
+ */
+static void vsmmu_test_guest_detach(struct kunit *test)
+{
+	const struct arm_smmu_cmd cmd = { { CMDQ_OP_TLBI_NH_ASID } };
+	struct vsmmu_test *vt = vsmmu_test_setup(test, true);
+	struct task_struct *task;
+	unsigned int i;
+
+	if (num_online_cpus() < 2)
+		kunit_skip(test, "needs two CPUs");
+	vsmmu_test_attach(test, vt->fm, vsmmu_test_alloc_s1(vt, 0, true, 0));
+	vsmmu_test_make_atc_inv(test);
+	vt->mm = current->mm;
+	kunit_activate_static_stub(test, arm_smmu_queue_poll, vsmmu_test_hold);
+	arm_smmu_fake_stop(vt->fake, 0);
+	for (i = 0; i < 256; i++)
+		arm_smmu_cmdq_issue_cmd_p(&vt->fake->smmu, (struct arm_smmu_cmd *)&cmd, false);
+	task = arm_smmu_fake_create_task(test, vsmmu_test_guest, vt,
+					 cpumask_last(cpu_online_mask));
+	WRITE_ONCE(vt->guest, task);
+	wake_up_process(task);
+	while (!READ_ONCE(vt->held))
+		cpu_relax();
+	arm_smmu_fake_start(vt->fake);
+	vsmmu_test_attach(test, vt->fm, vt->blocked);
+	arm_smmu_fake_drop_cmds(vt->fake);
+	WRITE_ONCE(vt->detached, true);
+	arm_smmu_fake_join_task(test, task);
+	KUNIT_EXPECT_FALSE(test, vsmmu_test_saw_atc_inv(vt));
 }
 
 /* A configuration of the first device, without PASID and with one */
@@ -500,6 +579,7 @@ static struct kunit_case vsmmu_test_cases[] = {
 	KUNIT_CASE(vsmmu_test_detach_timeout),
 	KUNIT_CASE(vsmmu_test_rules),
 	KUNIT_CASE(vsmmu_test_guest_ats),
+	KUNIT_CASE(vsmmu_test_guest_detach),
 	KUNIT_CASE(vsmmu_test_hitless),
 	{}
 };
