@@ -293,7 +293,7 @@ static void dead_test_guest(struct kunit *test)
 	KUNIT_EXPECT_FALSE(test, READ_ONCE(dt->ended));
 	send_sig(SIGKILL, guest, 1);
 	num = arm_smmu_fake_num_timeouts();
-	while (!READ_ONCE(dt->ended) && arm_smmu_fake_num_timeouts() < num + 8)
+	while (!READ_ONCE(dt->ended) && arm_smmu_fake_num_timeouts() < num + 1000)
 		cond_resched();
 	dead_test_revive(test, walk);
 	arm_smmu_fake_join_task(test, guest);
