@@ -191,7 +191,7 @@ int main(int argc, char **argv)
 			printf("##page %#lx %.*s\n", guest_physical(page[i]), LINE - 1, page[i]);
 		printf("##checkpoint\n");
 		if (!fgets(go, sizeof(go), stdin))
-			die("nobody looked at the checkpoint");
+			die("no answer at the checkpoint");
 
 		page = ours;
 		munmap(memory, MEMORY);

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 # What a job (a shell script run by /init as /job) may use. /tests holds the
-# files given with --files, /out is a directory of the run on the host.
+# files given with the job, /out is a directory of the run on the host.
 #
 # /run/devices has a line for each PCI function behind an SMMU:
 #	BDF SMMU-NUMBER GROUP VENDOR:DEVICE CLASS IOMMU
@@ -87,7 +87,7 @@ stress_devices() {
 leaks() {
 	local file=/sys/kernel/debug/kmemleak
 	echo scan >$file && sleep 6 && echo scan >$file || {
-		echo "##problem nobody has looked for leaks: this kernel is without kmemleak, or it has switched itself off"
+		echo "##problem there was no scan for leaks: this kernel is without kmemleak, or it has switched itself off"
 		return 1
 	}
 	list_leaks "$1" <$file

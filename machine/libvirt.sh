@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-# What the scenario libvirt of vmm.py has the kernel under test do beside
+# What the scenario libvirt of scripts/vmm.py has the kernel under test do beside
 # vmm-middle.sh: Debian's libvirt, without the other services of a server.
 
 export PATH=$PATH:/usr/bin:/usr/sbin

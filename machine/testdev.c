@@ -11,7 +11,7 @@
  *	dead0002	an SMMU stopped the DMA
  *	dead0004	the data went elsewhere
  *
- * With "arm" whoever reads the first register next makes the DMA happen.
+ * With "arm" the next read of the first register makes the DMA happen.
  */
 #include <fcntl.h>
 #include <stdint.h>

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-# The job of the kernel under test, after vmm.sh: do what vmm.py puts into
+# The job of the kernel under test, after vmm.sh: do what scripts/vmm.py puts into
 # /out/do, one shell script after the other, till one of them exits. What a
 # script says is in /out/said when its status is in /out/status.
 
@@ -12,7 +12,7 @@ start_vmm() {
 	cat /run/qmp.out >$dir/qmp.log &
 	chroot /root qemu-system-aarch64 "$@" -S -serial file:$dir/console.log -D $dir/vmm.trace >$dir/vmm.log 2>&1 &
 	vmm=$!
-	# A VMM that dies at once would leave nobody to read it.
+	# A VMM that dies at once does not read it.
 	timeout 100 sh -c 'echo "{\"execute\": \"qmp_capabilities\"}" >/run/qmp.in'
 }
 

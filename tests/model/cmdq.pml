@@ -28,10 +28,10 @@
  *     outside until there is space, and begins again. One that has done so
  *     RESTARTS times blocks where it is, as on v7.3.
  *
- * What is shown: nobody is stuck. An invalid end state is a CPU that is blocked
+ * What is shown: no CPU is stuck. An invalid end state is a CPU that is blocked
  * for good once all others have stopped; since they may stop after each wait,
  * that covers any set of CPUs that block each other, and each lost wakeup. With
- * POSTS, that no run has a cycle either: every CPU gets to its end, whoever runs
+ * POSTS, that no run has a cycle either: every CPU gets to its end, whichever runs
  * first. The assertions: no slot is allocated before it was consumed, none is
  * consumed before it was written, PROD never goes back, no CMD_SYNC is taken for
  * done that is not, nor is its slot used again before its CPU has seen that.
@@ -51,11 +51,11 @@
  *		part of the lock; BREAK_EVENT: an SMMU that sends the event first
  *  REACH	claims that after a wait by rule 1 there is always space
  *
- * The base itself can leave somebody waiting for space. That needs neither two
+ * The base itself can leave a CPU waiting for space. That needs neither two
  * queues nor a rule of ours, and ends by what is not modelled. The series mends
  * both ("Look at CONS again while waiting for space"):
- *  BASE_SPACE	poll_until_not_full() tries for the lock once. If somebody held
- *		it then, nobody may be left to refresh the copy: the last two
+ *  BASE_SPACE	poll_until_not_full() tries for the lock once. If another held
+ *		it then, none may be left to refresh the copy: the last two
  *		holders race in shared_tryunlock(), or a post without CMD_SYNC
  *		takes the room. It spins till its second is over, says "CMDQ
  *		timeout" and tries again, which TIMEOUT adds to the model.
@@ -87,7 +87,7 @@
  * never stop. An interrupt that posts while its CPU blocks, holding nothing, is
  * as one more CPU. Rule 2 is for speed and has no naive counterpart.
  *
- * Steps that nobody else can tell apart are one. So a cmpxchg() that fails is
+ * Steps that no other CPU can tell apart are one. So a cmpxchg() that fails is
  * left out, it only looks again; and a condition that no other can undo is
  * tested in the step that follows it.
  */
@@ -422,7 +422,7 @@ alloc:		if
 		fi
 	}
 
-	/* 2. Write our commands: with 3, for nobody may look before that */
+	/* 2. Write our commands: with 3, for none may look before that */
 	if
 	:: atomic { sync -> Q[q].lock++ };
 		/* smp_cond_load(), here and below: its wfe takes events, too. */
