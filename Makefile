@@ -8,7 +8,7 @@ help:	## this list
 	@echo "Variables: LINUX=DIR (v7.3 tree in place of Debian's), CACHE=DIR, TOOLBOX=host, MIRROR=URI,"
 	@echo "JOBS=N, SMMUS=N (run, shell), ONLY='NAME...' (check, mutants), MINUTES=N (stress, fuzz), SEED=N (stress), BENCH='OPTION...' (bench),"
 	@echo "SCENARIO='NAME...' (vmm), CONFIG=FILE (deb)."
-	@echo "What they mean: --help of scripts/toolbox, scripts/check and scripts/bench.py."
+	@echo "What they mean: --help of scripts/toolbox, scripts/check, scripts/series and scripts/bench.py."
 
 # What a target is given is checked before anything is built.
 SHELL_ARGS = --kernel $(or $(KERNEL),check) $(if $(SMMUS),--smmus $(SMMUS)) $(if $(NVME),--nvme $(NVME)) \
@@ -80,7 +80,7 @@ apply:	## patches/ -> the branch 'series' in build/linux
 save:	## the branch -> patches/ and the files that the series adds
 	@$(T) scripts/series save
 
-series:	apply	## the mails to send with their cover letter, numbered, in build/series/
+series:	apply	## the mails to send with their cover letters, numbered, in build/series/
 	@$(T) scripts/series mails
 
 rebase:	## the branch to Debian's newest v7.3.y, or to the kernel LINUX=DIR

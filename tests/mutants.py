@@ -446,7 +446,7 @@ STRESS = [
      "arm_smmu_make_cmd_tlbi(CMDQ_OP_TLBI_NH_ASID, tag->id & 7, 0)"),
 ]
 
-# By whoever is to notice: see WATCHERS in scripts/check. What KUnit notices is
+# By the test that is to notice: see WATCHERS in scripts/testbed/checks/mutants.py. What KUnit notices is
 # not tried with the slower ones.
 MUTANTS = {
     "kunit": KUNIT,

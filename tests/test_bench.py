@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""Tests of what scripts/bench.py makes of the figures. Boots nothing."""
+"""Tests of the figures of scripts/bench.py. They boot nothing."""
 import contextlib
 import io
 import sys
@@ -11,9 +11,9 @@ from unittest import mock
 
 REPO = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPO / "scripts"))
-import bench  # noqa: E402
-import machine  # noqa: E402
-import results  # noqa: E402
+from testbed import bench, paths  # noqa: E402
+from testbed.machine import klog  # noqa: E402
+from testbed.machine.job import Result  # noqa: E402
 
 
 def flat(value, names=None):
@@ -37,17 +37,17 @@ class Parse(unittest.TestCase):
                                  "join-time-1": ("us", 230.9)})
 
     def test_no_figure(self):
-        self.assertEqual(bench.parse(["figure inval-8 us 1 1 1 9",           # nobody's
+        self.assertEqual(bench.parse(["figure inval-8 us 1 1 1 9",           # of no test
                                       "# bench_time_inval: figure inval-8 us 1 1 1",    # cut off
                                       "# bench_time_inval: figure inval-8 us 1 1 1 9 and more",
                                       "ok 1 bench_time_inval", ""]), {})
 
     def test_twice(self):
-        with self.assertRaisesRegex(machine.Error, "came twice"):
+        with self.assertRaisesRegex(paths.Error, "came twice"):
             bench.parse(["##figure a us 1 1 1 1"] * 2)
 
     def test_as_the_harness_gives_them(self):
-        lines = results.clean("##figure a-1 us 1.5 1 2 3\r\n##figure b-1 us 1 1 1 1\r\n")
+        lines = klog.clean("##figure a-1 us 1.5 1 2 3\r\n##figure b-1 us 1 1 1 1\r\n")
         self.assertEqual(set(bench.parse(lines)), {"a-1", "b-1"})
 
 
@@ -77,9 +77,9 @@ class Figures(unittest.TestCase):
         self.assertEqual(figure(5, 0).ratio, 0)
 
     def test_collect(self):
-        boots = {"time": ([{"a": ("us", 2), "b": ("us", 1)}, {"a": ("us", 4)}],
+        boots = {bench.TIME: ([{"a": ("us", 2), "b": ("us", 1)}, {"a": ("us", 4)}],
                           [{"a": ("us", 1), "b": ("us", 1)}, {"a": ("us", 2), "b": ("us", 1)}]),
-                 "count": ([{"c": ("insns", 3)}], [{"c": ("insns", 3)}])}
+                 bench.COUNT: ([{"c": ("insns", 3)}], [{"c": ("insns", 3)}])}
         found = bench.collect(boots)
         self.assertEqual(set(found), {"a", "c"})
         self.assertEqual((found["a"].base, found["a"].ratio, found["c"].unit), (3, 0.5, "insns"))
@@ -87,7 +87,7 @@ class Figures(unittest.TestCase):
 
 class Goals(unittest.TestCase):
     def judge(self, **figures):
-        return {name: met for name, (_, met) in bench.goals(
+        return {name: goal.met for name, goal in bench.goals(
             {name.replace("_", "-"): f for name, f in figures.items()}).items()}
 
     def test_ratios(self):
@@ -96,8 +96,8 @@ class Goals(unittest.TestCase):
                             "detach-ats-time-1": 1.5, "detach-ats-stays-1": 1.05, "detach-ats-stays-time-1": 1.05,
                             "inval-insn-1-s1-4k": 1.0, "inval-insn-1-nested-ats-all": 1.0}.items():
             with self.subTest(name=name):
-                self.assertEqual(bench.goals({name: figure(10000, 10000 * limit)})[name][1], True)
-                self.assertEqual(bench.goals({name: figure(10000, 10000 * limit + 1)})[name][1], False)
+                self.assertEqual(bench.goals({name: figure(10000, 10000 * limit)})[name].met, True)
+                self.assertEqual(bench.goals({name: figure(10000, 10000 * limit + 1)})[name].met, False)
 
     def test_no_goal(self):
         self.assertEqual(self.judge(inval_2=figure(1, 9), inval_insn_1_s1_4k_poll=figure(1, 9),
@@ -149,7 +149,7 @@ class Shown(unittest.TestCase):
         self.assertRegex(said, r"inval-8 +us +4050 +500 +0\.1235 +±0\.0015 +±0\.025")
 
     def test_plot(self):
-        figures = bench.collect({"x": ([flat(2)], [flat(1)])})
+        figures = bench.collect({bench.TIME: ([flat(2)], [flat(1)])})
         script = bench.plot(figures)
         self.assertEqual(script.count("\nplot "), 6)
         self.assertEqual(bench.plot(figures, bench.PICTURE).count("\nplot "), 2)
@@ -172,18 +172,19 @@ class Main(unittest.TestCase):
         out, err = io.StringIO(), io.StringIO()
         with tempfile.TemporaryDirectory() as build, \
                 mock.patch.multiple(bench, BUILD=Path(build), boot=boot,
-                                    draw=lambda figures, path: None), \
-                mock.patch.multiple(machine, kernel_image=lambda path: path, qemu_version=lambda: "QEMU",
-                                    program=lambda name, directory: None), \
+                                    draw=lambda figures, path: None, kernel_image=lambda path: path,
+                                    qemu_version=lambda: "QEMU",
+                                    compiled=lambda name, directory: None), \
                 mock.patch.object(sys, "argv", ["bench.py", *args]), \
                 contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            status = machine.cli(bench.main)
+            with self.assertRaises(SystemExit) as end:
+                paths.cli(bench.main)
             written = Path(build, "bench.tsv")
-            return status, out.getvalue(), err.getvalue(), written.read_text() if written.exists() else ""
+            return end.exception.code, out.getvalue(), err.getvalue(), written.read_text() if written.exists() else ""
 
     @staticmethod
     def result(*problems):
-        return machine.Result("t", problems=list(problems), directory="/nonexistent")
+        return Result(name="t", problems=list(problems), directory=Path("/nonexistent"))
 
     def test_interleaved(self):
         booted = []
@@ -194,8 +195,8 @@ class Main(unittest.TestCase):
 
         status, out, err, written = self.main(boot, "--repeats", "4")
         self.assertEqual((status, err), (0, ""))
-        self.assertEqual(booted[:4], [("machine", "base-bench"), ("machine", "bench"),
-                                      ("time", "fake-bench"), ("time", "bench")])
+        self.assertEqual(booted[:4], [(bench.MACHINE, "base-bench"), (bench.MACHINE, "bench"),
+                                      (bench.TIME, "fake-bench"), (bench.TIME, "bench")])
         self.assertEqual([booted.count((kind, "bench")) for kind in bench.KINDS], [3, 3, 3, 3, 4])
         booted.clear()
         self.main(boot, "--repeats", "4", "--wall")
@@ -210,10 +211,10 @@ class Main(unittest.TestCase):
             return flat(1), self.result()
 
         status, _, _, written = self.main(boot, "--only", "inval-[0-9]*", "--quick")
-        self.assertEqual((status, booted, len(written.splitlines())), (0, {"time"}, 6))
+        self.assertEqual((status, booted, len(written.splitlines())), (0, {bench.TIME}, 6))
         booted.clear()
         status, out, _, written = self.main(boot, "--only", "join-time-*,inval-[1-9]*")
-        self.assertEqual((status, booted, len(written.splitlines())), (0, {"machine", "time"}, 10))
+        self.assertEqual((status, booted, len(written.splitlines())), (0, {bench.MACHINE, bench.TIME}, 10))
         self.assertIn("figures.svg is written", out)
         self.assertNotIn("figures.svg is", self.main(boot, "--only", "inval-[1-9]*")[1])
         self.assertNotIn("figures.svg is", self.main(boot, "--quick")[1])

@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
-"""scripts/check: what runs in a second process is told and counted, and what was
-found on the base is found once."""
+"""scripts/check: the results of checks in other processes are printed and counted, and what
+was found on the base is found once."""
 import contextlib
-import importlib.machinery
-import importlib.util
 import io
 import sys
 import tempfile
@@ -11,55 +9,94 @@ import unittest
 from pathlib import Path
 from unittest import mock
 
-ROOT = Path(__file__).resolve().parent.parent
-loader = importlib.machinery.SourceFileLoader("check", str(ROOT / "scripts/check"))
-with mock.patch.object(sys, "dont_write_bytecode", True):
-    check = importlib.util.module_from_spec(importlib.util.spec_from_loader("check", loader))
-    loader.exec_module(check)
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
+from testbed.checks import main, tally, tools  # noqa: E402
 
 
-class SecondProcess(unittest.TestCase):
-    def end(self, program):
-        """The counts and the words after a second process that is PROGRAM."""
-        with tempfile.TemporaryDirectory() as tmp, mock.patch.object(check, "__file__", f"{tmp}/check"), \
-                mock.patch.object(check, "COUNT", {"passed": 5, "failed": 0, "skipped": 0}) as count, \
+class Processes(unittest.TestCase):
+    def units(self, program, live=False, units=1):
+        """The counts and the output after units of checks, each of which is PROGRAM."""
+        with tempfile.TemporaryDirectory() as tmp, \
+                mock.patch.object(sys, "argv", [f"{tmp}/check"]), \
+                mock.patch.dict(tally.COUNT, passed=5, failed=0, skipped=0), \
                 contextlib.redirect_stdout(io.StringIO()) as out:
             Path(tmp, "check").write_text(program)
-            check.Beside([check.docs]).end()
-            return count, out.getvalue()
+            main.Worker([[main.static.docs]] * units, live).work()
+            return dict(tally.COUNT), out.getvalue()
 
     def test_counted(self):
-        count, said = self.end("import sys; print(sys.argv[1:]); print('not ok - a'); print('in 1.0 minutes');"
-                               "print('3 passed, 2 failed, 1 skipped'); sys.exit(1)")
+        program = ("import sys; print(sys.argv[1:]); print('not ok - a'); print('    a: 20 s');"
+                   "print('3 passed, 2 failed, 1 skipped'); sys.exit(1)")
+        count, said = self.units(program)
         self.assertEqual(count, {"passed": 8, "failed": 2, "skipped": 1})
         self.assertEqual(said, "['docs']\nnot ok - a\n")
-        self.assertEqual(self.end("print('3 passed, 0 failed')")[0], {"passed": 8, "failed": 0, "skipped": 0})
+        count, said = self.units(program, live=True, units=2)
+        self.assertEqual(count, {"passed": 11, "failed": 4, "skipped": 2})
+        self.assertEqual(said, "['docs']\nnot ok - a\n    a: 20 s\n" * 2)
+        count, _ = self.units("print('3 passed, 0 failed')")
+        self.assertEqual(count, {"passed": 8, "failed": 0, "skipped": 0})
 
     def test_died(self):
         for program in ("", "print('3 passed, 0 failed'); print('Killed')", "raise SystemExit(9)"):
-            count, said = self.end(program)
+            count, said = self.units(program)
             self.assertEqual(count, {"passed": 5, "failed": 1, "skipped": 0})
-            self.assertIn("not ok - docs ended well", said)
+            self.assertIn("not ok - docs ended", said)
 
     def test_all_checks_run_once(self):
-        self.assertLess(set(check.BESIDE), set(check.CHECKS))
-        self.assertEqual(len(set(check.CHECKS)), len(check.CHECKS))
+        names = [check.__name__ for check in main.CHECKS + main.MORE]
+        self.assertEqual(len(set(names)), len(names))
 
 
-class Base(unittest.TestCase):
+class Units(unittest.TestCase):
+    def test_results_of_unittest(self):
+        """Failures, errors and skips are counted, and a skip is no pass."""
+        program = """import unittest
+class T(unittest.TestCase):
+    def test_good(self): pass
+    def test_bad(self): self.fail()
+    def test_error(self): raise OSError
+    def test_subtests(self):
+        for n in range(3):
+            with self.subTest(n=n): self.assertEqual(n, 1)
+    @unittest.skip("why")
+    def test_skipped(self): pass
+"""
+        with tempfile.TemporaryDirectory() as tmp, mock.patch.object(tools, "TESTS", Path(tmp)), \
+                mock.patch.object(tools, "kernel", lambda flavour: True), \
+                mock.patch.dict(tally.COUNT, passed=0, failed=0, skipped=0), \
+                mock.patch.object(sys, "path", [*sys.path]), mock.patch.dict("os.environ"), \
+                contextlib.redirect_stdout(io.StringIO()) as out:
+            Path(tmp, "test_of_a_test.py").write_text(program)
+            tools.tools()
+            self.assertEqual(tally.COUNT, {"passed": 1, "failed": 4, "skipped": 1})
+        self.assertIn("skipped - test_of_a_test.T.test_skipped: why", out.getvalue())
+
+    def test_long_functions(self):
+        with tempfile.TemporaryDirectory() as tmp, \
+                mock.patch.multiple(tools, SCRIPTS=Path(tmp), REPO=Path(tmp), TESTS=Path(tmp, "t")):
+            for lines, found in ((49, []), (50, ["a.py:1: f() has 51 lines"])):
+                Path(tmp, "a.py").write_text("def f():\n" + "    pass\n" * lines)
+                self.assertEqual(list(tools.long_functions()), found)
+
+
+class Trees(unittest.TestCase):
     def test_found_once(self):
-        with tempfile.TemporaryDirectory() as tmp, mock.patch.object(check.machine, "CACHE", Path(tmp)), \
-                mock.patch.object(check, "output", lambda *args: "tree"):
+        with tempfile.TemporaryDirectory() as tmp, mock.patch.object(tally, "CACHE", Path(tmp)), \
+                mock.patch.object(tally, "git", lambda *args: "tree"):
             find = mock.Mock(return_value=[["a"], 3])
-            self.assertEqual([check.of_base("x", find), check.of_base("x", find)], [[["a"], 3]] * 2)
-            check.of_base("y", find)
+            for _ in range(2):
+                self.assertEqual(tally.of_tree("base", "x", find), [["a"], 3])
+            tally.of_tree("base", "y", find)
             self.assertEqual(find.call_count, 2)
-            with mock.patch.object(check, "tooling", lambda: "other"):
-                check.of_base("x", find)
+            with mock.patch.object(tally, "tooling", lambda: b"other"):
+                tally.of_tree("base", "x", find)
             self.assertEqual(find.call_count, 3)
+            with mock.patch.object(tally, "git", lambda *args: "other tree"):
+                tally.of_tree("base", "x", find)
+            self.assertEqual(find.call_count, 4)
             failed = mock.Mock(return_value=None)
             for _ in range(2):
-                self.assertIsNone(check.of_base("z", failed))
+                self.assertIsNone(tally.of_tree("base", "z", failed))
             self.assertEqual(failed.call_count, 2)
 
 

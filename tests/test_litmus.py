@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Tests of scripts/litmus.py: it fails where herd7 finds something else."""
+"""Tests of the litmus check: it fails where herd7 finds something else."""
 import os
 import sys
 import tempfile
@@ -9,8 +9,8 @@ from unittest import mock
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "scripts"))
-import litmus  # noqa: E402
-import machine  # noqa: E402
+from testbed import litmus  # noqa: E402
+from testbed.paths import Error  # noqa: E402
 
 MODEL = ROOT / "build/linux/tools/memory-model"
 # Store buffering
@@ -89,19 +89,20 @@ class Litmus(unittest.TestCase):
         self.assertRegex(unpromised, "no line ' \\* Result: Never'")
 
     def test_no_tests(self):
-        with self.assertRaisesRegex(machine.Error, "no litmus tests in .*: run 'make apply'"):
+        with self.assertRaisesRegex(Error, "no litmus tests in .*: run 'make apply'"):
             self.problems()
 
     def test_no_network(self):
         self.write("sb", "Never", "smp_mb")
-        with mock.patch.object(machine, "CACHE", self.tmp / "cache"), \
+        with mock.patch.object(litmus, "CACHE", self.tmp / "cache"), \
                 mock.patch.dict(os.environ, MIRROR="http://127.0.0.1:1/debian"):
-            with self.assertRaisesRegex(machine.Error, "cannot get herdtools7 from Debian testing .*: check the network"):
+            with self.assertRaisesRegex(Error, "cannot get herdtools7 from Debian testing .*: check the network"):
                 self.problems()
         self.assertEqual([], list((self.tmp / "cache").glob("herd7-*")))
 
     def test_no_mirror(self):
-        with mock.patch.dict(os.environ, PATH="/nowhere"), self.assertRaisesRegex(machine.Error, "use 'scripts/toolbox', or set MIRROR"):
+        with mock.patch.object(litmus, "SOURCES", Path("/nowhere")), \
+                mock.patch.dict(os.environ), self.assertRaisesRegex(Error, "use 'scripts/toolbox', or set MIRROR"):
             os.environ.pop("MIRROR", None)
             litmus.mirror()
 

@@ -38,13 +38,13 @@ class Series(unittest.TestCase):
         self.assertEqual(code, 0, text)
         return text
 
-    def refused(self, words, *args):
-        """One line that says @words; nothing in patches/ or the branch moves."""
+    def refused(self, words, *args, lines=1):
+        """An error that says WORDS; nothing in patches/ or the branch moves."""
         before = self.everything()
         code, text = self.run_series(*args)
-        self.assertEqual(code, 1, text)
+        self.assertEqual(code, 2, text)
         self.assertNotIn("Traceback", text)
-        self.assertEqual(text.strip().splitlines()[-1].count("series: "), 1)
+        self.assertEqual(text.strip().splitlines()[-lines].count("series: "), 1)
         self.assertRegex(text, words)
         self.assertEqual(before, self.everything())
 
@@ -90,6 +90,10 @@ class Series(unittest.TestCase):
         self.commit("drivers/new.c", "new\n", "two: a file")
         self.edit(20, "three")
         self.good("save")
+
+
+class Flat(Series):
+    """patches/ without folders"""
 
     def test_empty(self):
         self.good("apply")
@@ -294,9 +298,9 @@ class Series(unittest.TestCase):
         for bad, why in (("", "must have the subject"), ("Subject\n\n \n", "must have the subject"),
                          ("Subject\nText\n", "must have the subject"), ("\n" + good, "must have the subject"),
                          (good + "x" * 76, "line 4: more than 75 columns"), (good + "\t" * 9 + "1234", "line 4: more"),
-                         (good.replace("Three", "*** SUBJECT HERE ***"), "line 1: nobody has filled this in"),
+                         (good.replace("Three", "*** SUBJECT HERE ***"), "line 1: to be filled in"),
                          (good + "Grüße\n", "line 4: not plain ASCII"),
-                         (good + "Tested: TBD\n", "line 4: nobody has filled this in: Tested"),
+                         (good + "Tested: TBD\n", "line 4: to be filled in: Tested"),
                          (good + "Changes in v3:\n", "the change log has Changes in v3:;"),
                          (good + "Changes in v2:\nChanges in v3:\n", "the change log"),
                          (good + "Changes since v1:\n", "the change log has Changes since v1:")):
@@ -338,7 +342,7 @@ class Series(unittest.TestCase):
         self.newer("line 3\n", "line III\n")
         self.refused("0001-one.patch does not apply.* 'make rebase'", "apply")
         code, text = self.run_series("rebase")
-        self.assertEqual(code, 1)
+        self.assertEqual(code, 2)
         self.assertRegex(text, "series: 'one' conflicts with Linux 7.3.1 in drivers/a.c; .*rebase --continue.*make save.*rebase --abort")
         self.assertEqual(len(text.splitlines()), 1)
         self.refused("middle of something", "rebase")
@@ -400,6 +404,176 @@ class Series(unittest.TestCase):
         code, text = self.run_series("frobnicate")
         self.assertEqual(code, 2)
         self.assertIn("invalid choice", text)
+
+
+class Folders(Series):
+    """patches/ in folders"""
+
+    def setUp(self):
+        super().setUp()
+        self.cover.unlink()
+        for name in ("1-early-fixes", "2-middle", "10-late"):
+            (self.root / "patches" / name).mkdir()
+            letter = self.root / "patches" / name / "0000-cover-letter.txt"
+            letter.write_text(f"Series {name}\n\nWhy it is good.\n")
+        self.cover = letter
+
+    def patches(self):
+        """In the order in which they are applied"""
+        return [p for n in ("1-early-fixes", "2-middle", "10-late")
+                for p in sorted((self.root / "patches" / n).glob("*.patch"))]
+
+    def names(self):
+        return [str(p.relative_to(self.root / "patches")) for p in self.patches()]
+
+    def note(self, commit, folder):
+        self.git("notes", "--ref=folder", "add", "-f", "-m", folder, commit)
+
+    def three(self):
+        """A patch in each folder"""
+        super().three()
+        for commit, folder in (("HEAD~2", "1-early-fixes"), ("HEAD~1", "2-middle"), ("HEAD", "10-late")):
+            self.note(commit, folder)
+        self.good("save")
+        self.assertEqual(self.names(), self.THREE)
+        self.identity()
+
+    THREE = ["1-early-fixes/0001-one.patch", "2-middle/0001-two-a-file.patch", "10-late/0001-three.patch"]
+
+    def mails(self):
+        self.good("mails")
+        where = self.root / "build/series"
+        return {str(p.relative_to(where)): p.read_text() for p in sorted(where.rglob("*.patch"))}
+
+    def test_mails(self):
+        self.three()
+        self.edit(10, "four")
+        mails = self.mails()
+        self.assertEqual(len(mails), 7)
+        for name, subject in (("1-early-fixes/0000-cover-letter", "[PATCH 0/1] Series 1-early-fixes"),
+                              ("1-early-fixes/0001-one", "[PATCH 1/1] one"),
+                              ("10-late/0000-cover-letter", "[PATCH 0/2] Series 10-late"),
+                              ("10-late/0002-four", "[PATCH 2/2] four")):
+            self.assertIn(f"Subject: {subject}\n", mails[f"{name}.patch"])
+        covers = [mails[f"{name}/0000-cover-letter.patch"] for name in ("1-early-fixes", "2-middle", "10-late")]
+        self.assertEqual([c.count("\nprerequisite-patch-id: ") for c in covers], [0, 1, 2])
+        for cover in covers:
+            self.assertIn("\nbase: Linux 7.3.0\n", cover)
+            self.assertNotIn("base-commit", cover)
+
+    def test_mails_name_the_upstream_commit(self):
+        (self.linux / ".gitignore").unlink()
+        for args in (["init", "-q"], ["add", "-A"], ["-c", "user.name=n", "-c", "user.email=e", "commit", "-q", "-m", "m"]):
+            subprocess.run(["git", "-C", self.linux, *args], check=True, env=self.env)
+        head = subprocess.run(["git", "-C", self.linux, "rev-parse", "HEAD"], check=True, env=self.env,
+                              capture_output=True, text=True).stdout
+        self.three()
+        self.assertIn(f"\nbase-commit: {head}", self.mails()["2-middle/0000-cover-letter.patch"])
+
+    def test_mails_of_a_later_version(self):
+        self.three()
+        self.cover.write_text(self.cover.read_text() + "\nChanges in v2:\n - a\n")
+        self.assertEqual([name for name in self.mails() if "/v2-" in name],
+                         ["10-late/v2-0000-cover-letter.patch", "10-late/v2-0001-three.patch"])
+
+    def test_new_commits(self):
+        """At the tip they go into the last folder, else beside the one before."""
+        self.three()
+        self.edit(10, "four")
+        self.commit("drivers/b.c", "b", "five")
+        self.good("save")
+        self.assertEqual(self.names()[2:], ["10-late/0001-three.patch", "10-late/0002-four.patch", "10-late/0003-five.patch"])
+        one = self.git("rev-parse", "HEAD~4")
+        self.git("checkout", "-q", "--detach", one)
+        self.commit("drivers/c.c", "c", "between")
+        self.git("rebase", "-q", "--onto", "HEAD", one, "series")
+        self.good("save")
+        self.assertEqual(self.names()[:3], ["1-early-fixes/0001-one.patch", "1-early-fixes/0002-between.patch",
+                                            "2-middle/0001-two-a-file.patch"])
+        self.identity()
+
+    def test_rebase_and_amend_keep_the_folder(self):
+        """Also that of a commit with another subject"""
+        self.three()
+        self.git("commit", "-q", "--amend", "-m", "III")
+        editor = {"GIT_SEQUENCE_EDITOR": "sed -i '1,2s/^pick/reword/'", "GIT_EDITOR": "sed -i '1s/$/, again/'"}
+        subprocess.run(["git", "-C", self.tree, "rebase", "-q", "-i", "base"], check=True, capture_output=True,
+                       env=self.env | editor)
+        self.good("save")
+        self.assertEqual(self.names(), ["1-early-fixes/0001-one-again.patch", "2-middle/0001-two-a-file-again.patch",
+                                        "10-late/0001-III.patch"])
+        self.identity()
+
+    def test_cherry_picks(self):
+        """They have no notes, and the subjects tell the folder; but not the order."""
+        self.three()
+        one, two, three = self.git("log", "--reverse", "--format=%H", "base..").split()
+        self.git("reset", "-q", "--hard", "base")
+        self.edit(25, "before")
+        self.git("cherry-pick", one, two, three)
+        self.assertEqual(self.git("log", "--notes=folder", "--format=%N", "base.."), "")
+        self.good("save")
+        self.assertEqual(self.names(), ["1-early-fixes/0001-before.patch", "1-early-fixes/0002-one.patch",
+                                        *self.THREE[1:]])
+        self.identity()
+        commits = self.git("log", "--reverse", "--format=%H", "base..").split()
+        self.git("reset", "-q", "--hard", "base")
+        self.git("cherry-pick", commits[3], *commits[:3])
+        self.refused("'before' belongs to patches/1-early-fixes, but comes after commits of patches/10-late; move it", "save")
+        for commit in ("HEAD~2", "HEAD~1", "HEAD"):
+            self.note(commit, "10-late")
+        self.identity()
+        self.assertEqual(len({name.split("/")[0] for name in self.names()}), 1)
+
+    def test_no_such_folder(self):
+        self.three()
+        self.note("HEAD", "3-nowhere")
+        self.refused("'three' belongs to patches/3-nowhere, which does not exist", "save")
+
+    def test_mixed(self):
+        self.three()
+        self.patches()[0].rename(self.root / "patches/0001-one.patch")
+        self.refused("has folders, and patches outside of them", "apply")
+
+    def test_from_flat(self):
+        """Patches that are moved into folders stay the same."""
+        self.three()
+        flat = self.root / "patches"
+        tree = self.git("rev-parse", "HEAD^{tree}")
+        (flat / "10-late/0001-three.patch").rename(flat / "2-middle/0002-three.patch")
+        self.good("apply")
+        self.assertEqual(self.git("rev-parse", "HEAD^{tree}"), tree)
+        self.identity()
+        self.assertEqual(self.names()[1:], ["2-middle/0001-two-a-file.patch", "2-middle/0002-three.patch"])
+        self.refused("patches/10-late has no patches", "mails")
+
+    def test_cover_letter_not_fit_to_be_sent(self):
+        self.three()
+        self.cover.write_text("Subject\n\nTested: TBD\n")
+        self.refused("10-late/0000-cover-letter.txt, line 3: to be filled in", "mails")
+        self.refused("10-late/0000-cover-letter.txt, line 3: to be filled in", "check")
+
+    def test_fixes(self):
+        """Each applies to the base by itself, or with those that it is said to need."""
+        needs = self.root / "patches/needs.txt"
+        self.good("apply")
+        self.edit(3, "one")
+        self.edit(20, "two")
+        self.commit("drivers/a.c", (self.tree / "drivers/a.c").read_text().replace("line 3, one", "line III"), "three")
+        self.commit("drivers/a.c", (self.tree / "drivers/a.c").read_text().replace("line III", "line iii"), "four")
+        self.edit(10, "other")
+        for commit in ("HEAD~4", "HEAD~3", "HEAD~2", "HEAD~1"):
+            self.note(commit, "1-early-fixes")
+        self.good("save")
+        self.refused("'three': it does not apply to the base alone(.*\n)+'four': it does not apply", "fixes", lines=2)
+        needs.write_text("# why\nthree\n\tone\nfour\n\tthree\n")
+        self.assertIn("every fix applies", self.good("fixes"))
+        needs.write_text("three\n\tone\nfour\n\ttwo\n")
+        self.refused("'four': it does not apply", "fixes")
+        needs.write_text("three\n\tone\nfour\n\tthree\ntwo\n\tone\n")
+        self.refused("'two': it applies to the base alone; remove it from needs.txt", "fixes")
+        needs.write_text("three\n\tone\nfour\n\tthree\nother\n\tone\n")
+        self.refused("'other': needs.txt names it, but no folder", "fixes")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -60,7 +61,7 @@ CASES = [
     Case("naive: one look after a wfe", "NAIVE_SKIP", STUCK),
     Case("naive: a walk begins again and forgets what is pending", "NAIVE_RESTART RCU QUEUES=1", STUCK),
     Case("naive: lock released by the post", "NAIVE_LOCK", STUCK),
-    Case("base: a wait for space that nobody ends", "BASE_SPACE QUEUES=1", STUCK),
+    Case("base: a wait for space that does not end", "BASE_SPACE QUEUES=1", STUCK),
     Case("base: two last holders, neither of them refreshes", "BASE_SPACE CPUS=3 QUEUES=1 SIZE=2 POSTS=1 SYNCS", STUCK),
     Case("base: wfe for space without an event", "BASE_WFE QUEUES=1", STUCK),
     Case("base: CONS published as if all was consumed", f"BASE_CONS MSI GIVE_UP POSTS=3 {ONE_QUEUE}", r"assertion.*slot.*==0"),
@@ -84,13 +85,13 @@ DEEP = [
 ]
 
 
-def output(directory, *args):
+def output(directory: pathlib.Path, *args: str) -> tuple[int, str]:
     run = subprocess.run(args, cwd=directory, text=True, stdin=subprocess.DEVNULL,
                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     return run.returncode, run.stdout
 
 
-def search(case):
+def search(case: Case) -> tuple[str, int, set[str], set[str]]:
     """Returns (problem, states, the lines of all statements, those that were not all reached)."""
     where = BUILD / re.sub(r"\W+", "-", case.name)
     where.mkdir(parents=True, exist_ok=True)
@@ -110,8 +111,8 @@ def search(case):
     status, said = output(where, "./pan", f"-m{DEPTH}", *["-l"] * case.cycles)
     (where / "log").write_text(said)
     found = re.findall(r"^pan:\d+: (.*)", said, re.M)
-    states = re.search(r"(\d+) states, stored", said)
-    states = int(states[1]) if states else 0
+    stored = re.search(r"(\d+) states, stored", said)
+    states = int(stored[1]) if stored else 0
     # The queues have no end.
     unreached = set(re.findall(r"^\s+cmdq\.pml:(\d+), state \d+, (?!\"-end-)", said, re.M))
     if case.error:
@@ -124,11 +125,12 @@ def search(case):
     return "", states, lines, unreached
 
 
-def run(cases=CASES):
+def run(cases: list[Case] = CASES) -> Iterator[tuple[str, str, str]]:
     """Run @cases; yields (name, problem, remark) of each and, if all are run, of what no rules case reached."""
-    known, reached = set(), set()
+    known: set[str] = set()
+    reached: set[str] = set()
     # Each may take MEGABYTES.
-    with futures.ThreadPoolExecutor(min(4, os.cpu_count())) as pool:
+    with futures.ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
         for case, (problem, states, lines, unreached) in zip(cases, pool.map(search, cases)):
             if not case.error and "BASE" not in case.macros:
                 known |= lines
@@ -140,7 +142,7 @@ def run(cases=CASES):
         yield "rules: each statement is reached", "\n".join(never), f"{len(never)} unreached"
 
 
-def main():
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
                                      epilog="cases:\n" + "\n".join(f"  {c.name}" for c in CASES + DEEP))
     parser.add_argument("words", nargs="*", metavar="WORD", help="only the cases with one of these words in the name")

@@ -14,7 +14,8 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-import machine
+from testbed.debian import SOURCES, unpack
+from testbed.paths import CACHE, Error, making
 
 SUITE, PACKAGE = "testing", "herdtools7"
 # herd7 says this of each test in which a barrier names the outer shareable domain
@@ -24,40 +25,25 @@ TIMEOUT = 60
 
 def mirror() -> str:
     """The machine's own Debian mirror."""
-    if os.environ.get("MIRROR"):
-        return os.environ["MIRROR"]
-    release = platform.freedesktop_os_release().get("VERSION_CODENAME", "")
-    try:
-        targets = subprocess.run(["apt-get", "indextargets", "--format", "$(RELEASE) $(COMPONENT) $(REPO_URI)"],
-                                 capture_output=True, text=True, check=True).stdout
-    except (OSError, subprocess.CalledProcessError):
-        targets = ""
-    for line in targets.splitlines():
-        if line.startswith(f"{release} main "):
-            return line.split()[2]
-    raise machine.Error("litmus: apt has no Debian mirror here to get herd7 from: use 'scripts/toolbox', or set MIRROR")
+    text = SOURCES.read_text() if SOURCES.exists() else ""
+    found = re.findall(r"^deb (?:\[.*\] )?(\S+)", text, re.M)
+    if not (os.environ.get("MIRROR") or found):
+        raise Error(f"{SOURCES} has no Debian mirror to get herd7 from: use 'scripts/toolbox', or "
+                    "set MIRROR")
+    return os.environ.get("MIRROR") or str(found[0])
 
 
-def unpack(work: Path) -> None:
-    """Get herd7 from Debian: @work has the program, its models, and lib."""
+def unpack_herd7(work: Path) -> None:
+    """Get herd7 from Debian: WORK has the program, its models, and lib."""
     print(f"litmus: getting herd7 from Debian {SUITE} (once, about 20 s)", flush=True)
     root = work / "root"
     work.mkdir()
     try:
-        # A mirror may be weeks behind. The signature of what it has is checked, its age is not.
-        made = subprocess.run(["mmdebstrap", "--mode=root", "--variant=extract", "--format=directory",
-                               "--skip=chroot/mount,output/dev,output/mknod",
-                               "--aptopt=Acquire::Check-Valid-Until \"false\"",
-                               f"--include={PACKAGE}", SUITE, str(root), mirror()],
-                              capture_output=True, text=True, errors="replace")
-        problem = (re.findall(r"^E: .*", made.stderr, re.M) or [f"mmdebstrap: status {made.returncode}"])[0]
-        failed = made.returncode != 0
-    except OSError as error:
-        problem, failed = str(error), True
-    if failed:
+        # A mirror may be weeks behind. The signature is checked, the age is not.
+        unpack([PACKAGE], root, SUITE, mirror(), "--aptopt=Acquire::Check-Valid-Until \"false\"")
+    except Error:
         shutil.rmtree(work)
-        raise machine.Error(f"litmus: cannot get {PACKAGE} from Debian {SUITE} ({problem}): check the network, and "
-                            f"that the Debian mirror of this machine has {SUITE}")
+        raise
     (root / "usr/bin/herd7").rename(work / "herd7")
     (root / "usr/share/herdtools7/herd").rename(work / "models")
     next(root.glob("usr/lib/*/libc.so.6")).parent.rename(work / "lib")
@@ -65,13 +51,13 @@ def unpack(work: Path) -> None:
 
 
 def herd7() -> list[str]:
-    """The command that starts herd7, which is made if it is not in the cache."""
+    """The command that starts herd7, which is unpacked if it is not in the cache."""
     key = hashlib.sha256(f"1 {SUITE} {PACKAGE} {platform.machine()}".encode()).hexdigest()[:12]
-    target = machine.CACHE / f"herd7-{key}"
+    target = CACHE / f"herd7-{key}"
     if not target.exists():
-        with machine.making(target) as work:
+        with making(target) as work:
             if work:
-                unpack(work)
+                unpack_herd7(work)
     loader = next((target / "lib").glob("ld-linux-*.so.*"))
     return [str(loader), "--library-path", str(target / "lib"), str(target / "herd7"),
             "-set-libdir", str(target / "models")]
@@ -86,18 +72,21 @@ def promised(text: str) -> str:
 def judge(text: str, said: str) -> str:
     """What is wrong with @said, herd7's output for the litmus test @text."""
     if not promised(text):
-        return "its comment has no line ' * Result: Never' or ' * Result: Sometimes': add what herd7 has to find"
+        return ("its comment has no line ' * Result: Never' or ' * Result: Sometimes': add what "
+                "herd7 has to find")
     found = re.search(r"^Observation \S+ (\w+) (\d+) (\d+)$", said, re.M)
     if not found or re.search(r"^Warning: ", said, re.M):
         return f"herd7 does not understand it: {said.strip()}"
     if found[2] == found[3] == "0":
-        return "no execution is possible, so nothing was tested: see herd7's manual for 'filter' and deadlocks"
+        return ("no execution is possible, so nothing was tested: see herd7's manual for 'filter' "
+                "and deadlocks")
     flags = sorted({"DATARACE" if flag == "data-race" else flag
                     for flag in re.findall(r"^Flag (.*)$", said, re.M) if flag not in HARMLESS})
     finds = " ".join([found[1], *flags])
     if finds == promised(text):
         return ""
-    return f"its comment says {promised(text)}, but herd7 finds {finds}: mend the code, or the test and what quotes it\n{said}"
+    return (f"its comment says {promised(text)}, but herd7 finds {finds}: correct the code, or the "
+            f"test and what quotes it\n{said}")
 
 
 def without_broken_form(tests: dict[Path, str]) -> list[Path]:
@@ -114,17 +103,20 @@ def run(directory: Path, model: Path) -> Iterator[tuple[str, str]]:
     tests = {path: path.read_text() for path in
              sorted(directory.rglob("*.litmus"), key=lambda path: (len(path.parts), path.stem))}
     if not tests:
-        raise machine.Error(f"litmus: there are no litmus tests in {directory}: run 'make apply'")
+        raise Error(f"there are no litmus tests in {directory}: run 'make apply'")
     herd = herd7()
     for path, text in tests.items():
         kernel = text.startswith("C ")
         options = ["-conf", "linux-kernel.cfg"] if kernel else ["-model", "aarch64.cat"]
         try:
-            said = subprocess.run([*herd, *options, str(path.resolve())], cwd=model, text=True, timeout=TIMEOUT,
-                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT).stdout
+            said = subprocess.run([*herd, *options, path.resolve()], cwd=model, text=True,
+                                  timeout=TIMEOUT, check=False, stdout=subprocess.PIPE,
+                                  stderr=subprocess.STDOUT).stdout
             problem = judge(text, said)
         except subprocess.TimeoutExpired:
             problem = f"herd7 was not done after {TIMEOUT} s: make the test smaller"
-        yield f"{path.relative_to(directory)}: {promised(text)} ({'kernel' if kernel else 'Armv8'})", problem
+        name, which = path.relative_to(directory), "kernel" if kernel else "Armv8"
+        yield f"{name}: {promised(text)} ({which})", problem
     yield "each Never has a broken form", "\n".join(
-        f"{path.relative_to(directory)}: add {path.stem}-*.litmus with a barrier left out" for path in without_broken_form(tests))
+        f"{path.relative_to(directory)}: add {path.stem}-*.litmus with a barrier left out"
+        for path in without_broken_form(tests))

@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Checks with the driver's KUnit suites."""
+import json
+import random
+import time
+from pathlib import Path
+
+from testbed.checks.selftests import (DMA, STOPPED, iommu_selftests, kcsan_was_on, stressed,
+                                      without_races)
+from testbed.checks.tally import (COUNT, WORKTREE, booted, command, fingerprint, kernel,
+                                  nothing_else_skipped, patches, remember, result, seen)
+from testbed.kernel import CROSS, in_place, jobs
+from testbed.machine.job import Job, Result
+from testbed.machine.topology import Topology
+from testbed.paths import BUILD, CONFIG, RUNS, TREE, image
+from testbed.process import checkout
+
+ALL = "arm-smmu-v3*"
+CONFIGURATION = "drivers/iommu/arm/arm-smmu-v3/tests"
+# KUnit's: kunit_attach_mm() takes two references to the mm, of which the exit of the
+# test's thread drops one. What is freed with the mm is lost with it.
+LEAKS = r"< kunit_attach_mm |< kunit_vm_mmap_init "
+# These need two CPUs that run at the same time, which a busy host may not give.
+SKIPS = r"arm-smmu-v3-order / order_test_"
+
+
+def kunit_boot(flavour: str, name: str, timeout: float = 300, leaks: bool = False,
+               suites: str = ALL, append: str = "") -> Result:
+    # A run fails if an allowed message is missing. Only the whole of KUnit is sure to stop an
+    # SMMU.
+    return Job(Topology(smmus=1, cpus=3), image(flavour), f"leaks '{LEAKS}'" if leaks else "true",
+               name=name, kunit=suites, append=append, allow=[STOPPED] if suites == ALL else [],
+               timeout=timeout, tests=False, directory=RUNS / flavour).run()
+
+
+def kunit() -> None:
+    """the driver's KUnit suites on the check kernel"""
+    if not kernel("check"):
+        return
+    run = kunit_boot("check", "kunit", leaks=True, append="arm_smmu_v3_kunit.steps=400")
+    booted(run)
+    nothing_else_skipped(run, SKIPS)
+
+
+def kunitpy() -> None:
+    """kunit.py, the kernel's own runner, on the suites' .kunitconfig: a kernel and a machine of
+    its own"""
+    out = BUILD / "kunitpy"
+    out.mkdir(exist_ok=True)
+    prefix, tree, build = in_place(TREE, out)
+    if not command("kunit.py: kernel and suites", *prefix, "env", "-C", tree,
+                   "tools/testing/kunit/kunit.py", "run", "--arch=arm64",
+                   *[f"--cross_compile={CROSS}"] * bool(CROSS), f"--build_dir={build}",
+                   f"--kunitconfig={CONFIGURATION}", f"--jobs={jobs()}", "--timeout=300",
+                   "--qemu_args=-smp 3", f"--json={build}/result.json", ALL):
+        return
+    counts = json.loads((out / "result.json").read_text())["misc"]
+    result(f"kunit.py ran {counts['tests']} tests, skipped {counts['skipped']}",
+           "" if counts["tests"] > 50 else "too few")
+
+
+def kcsan() -> None:
+    """the driver's KUnit suites on a kernel that looks for data races"""
+    if not kernel("kcsan"):
+        return
+    run = kunit_boot("kcsan", "kunit with KCSAN", timeout=1200)
+    booted(without_races(run, [STOPPED]))
+    kcsan_was_on(run)
+
+
+def pages() -> None:
+    """kernels with pages of 16 and 64 KiB: KUnit, and arm_smmu_v3 with real DMA"""
+    for flavour in ("16k", "64k"):
+        if not kernel(flavour):
+            continue
+        run = kunit_boot(flavour, f"kunit with pages of {flavour}")
+        booted(run)
+        # With 64 KiB kmalloc() may have more than that test asks for.
+        nothing_else_skipped(run, SKIPS + r"|arm-smmu-v3-array / array_test_beyond_kmalloc$")
+        if iommu_selftests():
+            booted(DMA.run(flavour))
+
+
+def bisect() -> None:
+    """build every patch's check kernel and run KUnit on it"""
+    fragments = (CONFIG / "common.config", CONFIG / "check.config", Path(__file__))
+    for commit, name in patches():
+        key = fingerprint(commit, "kunit", *fragments)
+        if seen(key):
+            result(f"bisect {name} (seen before)")
+            continue
+        checkout(WORKTREE, commit)
+        before = COUNT["failed"]
+        if kernel("bisect-check", "-s", WORKTREE):
+            booted(kunit_boot("bisect-check", f"kunit at {name}"))
+        if COUNT["failed"] == before:
+            remember(key)
+
+
+def random_programs(flavour: str, seconds: int, seed: int | None = None) -> None:
+    """KUnit's random programs on the model, boot after boot: with a new seed each time, or
+    with SEED."""
+    if not kernel(flavour):
+        return
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        number = random.getrandbits(32) if seed is None else seed
+        run = kunit_boot(flavour, f"random programs {flavour}", timeout=1800,
+                         suites="arm-smmu-v3-random",
+                         append=f"arm_smmu_v3_kunit.seed={number} arm_smmu_v3_kunit.steps=1000")
+        booted(without_races(run))
+
+
+def long_stress(minutes: float, seed: int | None) -> None:
+    """everything at the same time, with KASAN and with KCSAN"""
+    for flavour in ("kasan", "kcsan"):
+        stressed(flavour, round(60 * minutes), seed)
+        random_programs(flavour, round(15 * minutes), seed)

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Print and count results, and what every check needs."""
+import hashlib
+import json
+import os
+import re
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from testbed.machine.job import Result
+from testbed.paths import CACHE, REPO, TREE
+from testbed.process import Arg, git, strings, watch
+
+SEEN = CACHE / "seen"
+WORKTREE = TREE.with_name("bisect")
+COUNT = {"passed": 0, "failed": 0, "skipped": 0}
+# What the tools found holds as long as these files are the same.
+TOOLING = (REPO / "scripts/toolbox.packages", REPO / "scripts/testbed/kernel.py",
+           REPO / "scripts/testbed/checks/static.py")
+
+
+def result(name: str, problem: str = "", since: float | None = None) -> None:
+    """One test. It is good if there is no PROBLEM, the text of which says why."""
+    COUNT["failed" if problem else "passed"] += 1
+    took = f" ({time.monotonic() - since:.0f} s)" if since else ""
+    print(f"{'not ok' if problem else 'ok'} - {name}{took}", flush=True)
+    for line in problem.strip().splitlines()[:40]:
+        print(f"    {line}", flush=True)
+
+
+def skipped(name: str, reason: str) -> None:
+    COUNT["skipped"] += 1
+    print(f"skipped - {name}: {reason}", flush=True)
+
+
+def command(name: str, *args: Arg, cwd: Path = REPO, env: Mapping[str, str] | None = None) -> bool:
+    """A test that is one command."""
+    start = time.monotonic()
+    run = subprocess.Popen(strings(args), cwd=cwd, text=True, errors="replace", env=env,
+                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                           stderr=subprocess.STDOUT)
+    text = watch(run, lambda seconds: f"    {name}: {seconds:.0f} s").strip()
+    result(name, (text[-3000:] or f"status {run.returncode}") if run.returncode else "", start)
+    return run.returncode == 0
+
+
+def booted(run: Result) -> None:
+    """Count the results of a run of the machine."""
+    run.report()
+    COUNT["passed"] += run.passed
+    COUNT["failed"] += run.failed
+    COUNT["skipped"] += run.skipped
+    if run.problems:
+        result(f"{run.name}: nothing else wrong", "see above")
+
+
+def nothing_else_skipped(run: Result, right: str) -> None:
+    """Only tests that match RIGHT may have been skipped."""
+    odd = [test for test in run.named("skipped") if not re.match(right, test)]
+    result(f"{run.name}: something ran and nothing else was skipped",
+           "" if run.passed and not odd else f"{run.passed} passed, skipped: {odd}")
+
+
+def kernel(flavour: str, *more: Arg) -> bool:
+    """Build a kernel, which takes no time if there is nothing new. What it prints goes
+    through, since it may take minutes. What was not built is not counted."""
+    start = time.monotonic()
+    run = subprocess.run([REPO / "scripts/kernel", *more, flavour], stdin=subprocess.DEVNULL,
+                         check=False)
+    if run.returncode or time.monotonic() - start > 4:
+        result(f"kernel {flavour}", "see above" if run.returncode else "", start)
+    return run.returncode == 0
+
+
+def patches() -> list[tuple[str, str]]:
+    """(hash, short name) of the commits of the series, oldest first."""
+    lines = git("log", "--reverse", "--format=%h %f", "base..series").splitlines()
+    return [(line.split(" ", 1)[0], line.split(" ", 1)[1]) for line in lines]
+
+
+# --- What was found before ----------------------------------------------------
+
+def seen(key: str) -> bool:
+    """Whether this was found good before."""
+    return SEEN.exists() and key in SEEN.read_text().splitlines()
+
+
+def remember(key: str) -> None:
+    with SEEN.open("a") as file:
+        file.write(key + "\n")
+
+
+def hashed(*what: bytes) -> str:
+    return hashlib.sha256(b"\0".join(what)).hexdigest()[:20]
+
+
+def tooling() -> bytes:
+    return b"".join(file.read_bytes() for file in TOOLING)
+
+
+def fingerprint(commit: str, what: str, *files: Path) -> str:
+    """A name for the kernel of COMMIT with the configuration FILES."""
+    tree = [line for line in git("ls-tree", commit).splitlines()
+            if not line.endswith(("\ttools", "\tDocumentation", "\tMAINTAINERS"))]
+    name = hashed("\n".join(tree).encode(), tooling(), *(f.read_bytes() for f in files))
+    return f"{what} {name}"
+
+
+def of_tree(tree: str, what: str, find: Callable[[], Any]) -> Any:
+    """The result of FIND() on a tree, which is found once for all clones."""
+    name = git("rev-parse", f"{tree}^{{tree}}")
+    return cached(hashed(what.encode(), name.encode(), tooling()), find)
+
+
+def cached(key: str, find: Callable[[], Any]) -> Any:
+    """The result of FIND(), which may be in the cache by this name. None is not kept."""
+    file = CACHE / "results" / key
+    if file.exists():
+        return json.loads(file.read_text())
+    found = find()
+    if found is not None:
+        file.parent.mkdir(exist_ok=True)
+        new = file.with_suffix(f".{os.getpid()}")
+        new.write_text(json.dumps(found))
+        new.rename(file)
+    return found

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: GPL-2.0
+"""A QEMU that runs in a directory, where its channels are files."""
+import contextlib
+import json
+import os
+import shlex
+import socket
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from testbed.machine.klog import clean
+from testbed.paths import Error
+
+MONITOR = 60                    # seconds for an answer of QEMU's monitor
+
+
+def lines_of(path: Path) -> list[str]:
+    """The lines of a log, none if there is no such file yet."""
+    with contextlib.suppress(FileNotFoundError):
+        return clean(path.read_text(errors="replace"))
+    return []
+
+
+class Guest:
+    """A running QEMU. With TERMINAL its job talks to the terminal of this process."""
+
+    def __init__(self, directory: Path, args: Sequence[str], terminal: bool = False) -> None:
+        self.directory, self.timed_out = directory, False
+        (directory / "qemu.sh").write_text(shlex.join(args) + "\n")
+        with open(directory / "qemu.log", "wb") as log:
+            self.process = subprocess.Popen(args, cwd=directory, stderr=log,
+                                            stdin=None if terminal else subprocess.DEVNULL,
+                                            stdout=None if terminal else log)
+
+    def lines(self, name: str) -> list[str]:
+        return lines_of(self.directory / name)
+
+    def qmp(self, command: str, **arguments: object) -> Any:
+        """Ask QEMU's monitor."""
+        try:
+            with socket.socket(socket.AF_UNIX) as s, s.makefile("rw") as stream:
+                s.settimeout(MONITOR)
+                # Through /proc, since the name of a socket may only be short.
+                here = os.open(self.directory, os.O_PATH)
+                s.connect(f"/proc/self/fd/{here}/qmp")
+                os.close(here)
+                stream.readline()
+                for request in ({"execute": "qmp_capabilities"},
+                                {"execute": command, "arguments": arguments}):
+                    stream.write(json.dumps(request) + "\n")
+                    stream.flush()
+                    while "event" in (answer := json.loads(stream.readline())):
+                        pass
+        except (TimeoutError, json.JSONDecodeError):
+            raise Error(f"QEMU's monitor did not answer {command}") from None
+        if "error" in answer:
+            raise Error(f"QEMU refused {command}: {answer['error']['desc']}")
+        return answer["return"]
+
+    def peek(self, address: int, count: int = 1, size: str = "g") -> list[int]:
+        """Physical memory or registers, as words of 64 bits, or 32 of SIZE "w"."""
+        text: str = self.qmp("human-monitor-command",
+                             **{"command-line": f"xp /{count}{size}x {address:#x}"})
+        return [int(word, 16) for line in text.splitlines() for word in line.split(":")[1].split()]
+
+    def peek32(self, address: int) -> int:
+        return self.peek(address, size="w")[0]
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
