@@ -37,6 +37,10 @@ OWN = re.compile(r"in [\d.]+ minutes$|minutes that|\d+ passed, ")
 PROGRESS = re.compile(r"    \S.*: \d+ s$")
 
 
+def about(check: Check) -> str:
+    return f"{check.__name__:12}{' '.join((check.__doc__ or '').split())}"
+
+
 def times() -> dict[str, float]:
     return dict(json.loads(TIMES.read_text())) if TIMES.exists() else {}
 
@@ -44,7 +48,7 @@ def times() -> dict[str, float]:
 def run(checks: Sequence[Check]) -> None:
     """Run checks in this process."""
     for check in checks:
-        print(f"== {check.__name__}: {check.__doc__}", flush=True)
+        print(f"== {about(check)}", flush=True)
         since = time.monotonic()
         try:
             check()
@@ -119,8 +123,8 @@ def run_all() -> None:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="checks:\n" + "\n".join(f"  {c.__name__:12}{c.__doc__}" for c in CHECKS) +
-        "\nonly if named:\n" + "\n".join(f"  {c.__name__:12}{c.__doc__}" for c in MORE))
+        epilog="\n  ".join(["checks:", *map(about, CHECKS)]) +
+        "\n  ".join(["\nonly if named:", *map(about, MORE)]))
     add: Callable[..., object] = parser.add_argument
     add("names", nargs="*", metavar="CHECK", help="only these, in this order")
     add("--bisect", action="store_true", help="instead: boot every patch and run KUnit on it")

@@ -29,7 +29,7 @@ def tools() -> None:
         return
     os.environ["KERNEL"] = str(image("check"))
     suite = unittest.defaultTestLoader.discover(str(TESTS))
-    ran = unittest.TextTestRunner(stream=sys.stdout, verbosity=2, durations=10).run(suite)
+    ran = unittest.TextTestRunner(stream=sys.stdout, verbosity=2).run(suite)
     wrong = [*ran.failures, *ran.errors]
     # More than one subtest of a test may fail.
     tests = {getattr(test, "test_case", test).id() for test, _ in wrong}

@@ -298,7 +298,8 @@ def table(signature: str, edit: Callable[[bytes], bytes], topology: Topology,
             got = Job(topology, kernel, name=signature.lower(), timeout=300, tables={},
                       tests=False, directory=Path(tmp), script="base64 /sys/firmware/acpi/tables/"
                       f"{signature} | sed s/^/table:/").run()
-            if not got.ok:
+            # What the kernel complains of has no part in this.
+            if "##end 0" not in got.said:
                 raise Error(f"cannot read the machine's {signature}:\n" + "\n".join(got.problems))
             text = "".join(line[6:] for line in got.said if line.startswith("table:"))
             work.write_bytes(edit(base64.b64decode(text)))
