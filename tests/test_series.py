@@ -91,6 +91,15 @@ class Series(unittest.TestCase):
         self.edit(20, "three")
         self.good("save")
 
+    def newer(self, old, new, version="3\nSUBLEVEL = 1"):
+        """A newer kernel, in which @old of drivers/a.c is @new."""
+        text = (self.linux / "drivers/a.c").read_text()
+        self.linux = self.linux.with_name("newer")
+        (self.linux / "drivers").mkdir(parents=True)
+        (self.linux / "Makefile").write_text(f"VERSION = 7\nPATCHLEVEL = {version}\n")
+        (self.linux / "drivers/a.c").write_text(text.replace(old, new))
+        self.env["LINUX"] = str(self.linux)
+
 
 class Flat(Series):
     """patches/ without folders"""
@@ -314,15 +323,6 @@ class Flat(Series):
         self.cover.write_text(good)
         self.good("check")
 
-    def newer(self, old, new, version="3\nSUBLEVEL = 1"):
-        """A newer kernel, in which @old of drivers/a.c is @new."""
-        text = (self.linux / "drivers/a.c").read_text()
-        self.linux = self.linux.with_name("newer")
-        (self.linux / "drivers").mkdir(parents=True)
-        (self.linux / "Makefile").write_text(f"VERSION = 7\nPATCHLEVEL = {version}\n")
-        (self.linux / "drivers/a.c").write_text(text.replace(old, new))
-        self.env["LINUX"] = str(self.linux)
-
     def test_rebase(self):
         """Also what a newer kernel has already, and what is not saved yet."""
         self.three()
@@ -524,6 +524,13 @@ class Folders(Series):
             self.note(commit, "10-late")
         self.identity()
         self.assertEqual(len({name.split("/")[0] for name in self.names()}), 1)
+
+    def test_newer_kernel(self):
+        self.three()
+        self.newer("line 10\n", "line X\n")
+        self.assertIn("3 patches are on Linux 7.3.1", self.good("rebase"))
+        self.identity()
+        self.assertEqual(self.names(), self.THREE)
 
     def test_no_such_folder(self):
         self.three()

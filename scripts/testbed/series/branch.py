@@ -140,9 +140,9 @@ def parts() -> Parts:
 
 def synced(found: Parts) -> None:
     """patches/ and the branch agree."""
+    notes = {commit: note for commit, note, _ in commits("HEAD")}
     for folder, members in found.items():
-        notes = {commit: note for commit, note, _ in commits("HEAD")} if folder else {}
-        for commit in members if folder else ():
+        for commit in members:
             if notes[commit] != folder:
                 git(*NOTES, "add", "-f", "-m", folder, commit)
     git("config", "notes.rewriteRef", "refs/notes/folder")
