@@ -6,12 +6,12 @@ import platform
 import shlex
 import shutil
 import stat
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
 from testbed.debian import SOURCES, unpack
 from testbed.paths import CACHE, MACHINE, Error, making
+from testbed.process import said
 
 # {path: (mode, content)}
 Files = dict[str, tuple[int, bytes]]
@@ -44,10 +44,9 @@ def compiled(name: str, directory: Path) -> Path:
     """machine/NAME.c, compiled for the guest in DIRECTORY."""
     compiler = "gcc" if platform.machine() == "aarch64" else "aarch64-linux-gnu-gcc"
     path = directory / name
-    made = subprocess.run([compiler, "-O2", "-Wall", "-static", "-o", path, MACHINE / f"{name}.c"],
-                          capture_output=True, text=True, check=False)
+    made = said(compiler, "-O2", "-Wall", "-static", "-o", path, MACHINE / f"{name}.c")
     if made.returncode:
-        raise Error(f"cannot compile machine/{name}.c: {made.stderr.strip()}")
+        raise Error(f"cannot compile machine/{name}.c: {made.stdout.strip()}")
     return path
 
 
