@@ -24,7 +24,7 @@ LEAKS = r"< kunit_attach_mm |< kunit_vm_mmap_init "
 SKIPS = r"arm-smmu-v3-order / order_test_"
 
 
-def kunit_boot(flavour: str, name: str, timeout: float = 300, leaks: bool = False,
+def kunit_boot(flavour: str, name: str, timeout: float = 900, leaks: bool = False,
                suites: str = ALL, append: str = "") -> Result:
     # A run fails if an allowed message is missing. Only the whole of KUnit is sure to stop an
     # SMMU.

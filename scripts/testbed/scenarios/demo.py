@@ -326,7 +326,7 @@ def main() -> int:
     add("--kernel", default="bench", metavar="FLAVOUR",
         help="a flavour below build/ (bench, base-bench, check ...), or an Image (default bench)")
     add("--smmus", type=int, default=2, metavar="N", help=f"1 to {MAX_SMMUS} (default 2)")
-    add("--timeout", type=int, default=240, metavar="SECONDS", help="for the VMM (default 240)")
+    add("--timeout", type=int, default=600, metavar="SECONDS", help="for the VMM (default 600)")
     add("--short", action="store_true", help="less data, fewer rounds")
     add("--keep", type=Path, metavar="DIR", help="keep logs, traces and images there")
     add("--dry", action="store_true", help="only check the arguments")
