@@ -364,7 +364,7 @@ class Evaluation(unittest.TestCase):
         Job(Topology(), Path("Image"), "", kunit="x*").evaluate(result, [], "it died")
         self.assertEqual((result.passed, result.failed, result.skipped), (3, 1, 1))
         self.assertEqual(result.problems, [])
-        self.assertIn("ran no test", self.problems("##end 0", kunit="x*")[0])
+        self.assertIn("no test of this kernel matches", self.problems("##end 0", kunit="x*")[0])
 
 
 DSDT = """DefinitionBlock ("", "DSDT", 2, "BOCHS ", "BXPC    ", 1) { Device (\\_SB.PCI0) {
