@@ -2,7 +2,9 @@
 /*
  * KUnit tests of the invalidation array. It is pure data: the pointers to SMMUs
  * are numbers that are only compared. arm-smmu-v3-invs in tools/testing fuzzes the
- * same code in user space, also with what callers must not do.
+ * same code in user space, also with what callers must not do. And a test of the
+ * order in which others see page tables and arrays change: see "Memory ordering" in
+ * Documentation/driver-api/arm-smmu-v3.rst.
  */
 #include <linux/prandom.h>
 
@@ -10,6 +12,10 @@
 
 #define TEST_ATTACHMENTS	10
 #define TEST_STEPS		1000
+#define TEST_ROUNDS		4000
+#define TEST_SLOW_STORES	16
+/* So that a host that runs one CPU at a time does not hang */
+#define TEST_MAX_WAITS		20000000
 
 /* Far apart, so that a signed comparison shows */
 #define TEST_SMMU(n)	((struct arm_smmu_device *)((uintptr_t)(n) << 62))
@@ -37,10 +43,8 @@ static const struct arm_smmu_inv array_test_keys[] = {
 
 static struct arm_smmu_invs *array_test_alloc(struct kunit *test, size_t num)
 {
-	struct arm_smmu_invs *invs;
+	struct arm_smmu_invs *invs = arm_smmu_fake_zalloc(test, struct_size(invs, inv, num));
 
-	invs = kunit_kzalloc(test, struct_size(invs, inv, num), GFP_KERNEL);
-	KUNIT_ASSERT_NOT_NULL(test, invs);
 	invs->max_invs = num;
 	return invs;
 }
@@ -134,6 +138,110 @@ static void array_test_find_second(struct kunit *test)
 	KUNIT_EXPECT_PTR_EQ(test, inv, &invs->inv[1]);
 }
 
+/*
+ * A task stores to an IOPTE and loads the array to walk. The other task publishes
+ * an array with an entry and then loads the IOPTE, as an SMMU does that finds the
+ * STE. Each has a cache line of its own.
+ */
+struct order_test_race {
+	struct arm_smmu_domain smmu_domain;
+	unsigned int waits[2];
+	bool found;
+	unsigned int iopte ____cacheline_aligned_in_smp;
+	unsigned int at[2][SMP_CACHE_BYTES / 4] ____cacheline_aligned_in_smp;
+	unsigned int slow[TEST_SLOW_STORES][SMP_CACHE_BYTES / 4] ____cacheline_aligned_in_smp;
+};
+
+/* Take cache lines from the other CPU. The next store waits in the store buffer. */
+static __always_inline void order_test_store_slowly(struct order_test_race *race)
+{
+	unsigned int i;
+
+	for (i = 0; i < TEST_SLOW_STORES; i++)
+		WRITE_ONCE(race->slow[i][0], race->iopte);
+}
+
+/* Task @me meets the other, then waits. Return: false if the other does not come */
+static bool order_test_meet(struct order_test_race *race, unsigned int me, unsigned int at,
+			    unsigned int delay)
+{
+	/* Pairs with the smp_load_acquire() in the other task */
+	smp_store_release(&race->at[me][0], at);
+	/* Pairs with the smp_store_release() in the other task */
+	while (smp_load_acquire(&race->at[!me][0]) < at) {
+		if (++race->waits[me] > TEST_MAX_WAITS)
+			return false;
+		cpu_relax();
+	}
+	while (delay--)
+		barrier();
+	return true;
+}
+
+static int order_test_inv(void *data)
+{
+	struct order_test_race *race = data;
+	unsigned int at = 0;
+
+	while (at < 2 * TEST_ROUNDS && order_test_meet(race, 0, ++at, 512)) {
+		rcu_read_lock();
+		order_test_store_slowly(race);
+		WRITE_ONCE(race->iopte, at);
+		race->found = arm_smmu_domain_load_invs(&race->smmu_domain)->num_invs;
+		rcu_read_unlock();
+		if (!order_test_meet(race, 0, ++at, 0))
+			break;
+	}
+	return 0;
+}
+
+/*
+ * Store buffering: the task that changes an IOPTE finds the entry, or the walk of
+ * the page table that follows the entry finds the change.
+ */
+static void order_test_store_buffer(struct kunit *test)
+{
+	struct order_test_race *race = arm_smmu_fake_zalloc(test, sizeof(*race));
+	struct arm_smmu_invs *before = array_test_alloc(test, 0);
+	struct arm_smmu_invs *after = array_test_alloc(test, 1);
+	unsigned int at = 0, delay = 512, num[2][2] = {};
+	bool found;
+
+	if (num_online_cpus() < 2)
+		kunit_skip(test, "needs two CPUs");
+	after->num_invs = 1;
+	rcu_assign_pointer(race->smmu_domain.invs, before);
+	arm_smmu_fake_run_task(test, order_test_inv, race);
+
+	while (at < 2 * TEST_ROUNDS) {
+		order_test_store_slowly(race);
+		rcu_assign_pointer(race->smmu_domain.invs, before);
+		if (!order_test_meet(race, 1, ++at, delay))
+			break;
+		rcu_assign_pointer(race->smmu_domain.invs, after);
+		/*
+		 * In place of the STE, and of the SMMU that finds it. Pairs with
+		 * the smp_mb() in arm_smmu_domain_load_invs().
+		 */
+		smp_mb();
+		found = READ_ONCE(race->iopte) == at;
+		if (!order_test_meet(race, 1, ++at, 0))
+			break;
+		num[race->found][found]++;
+		/* Come later if it was too early, and earlier if too late */
+		if (race->found && !found && delay < 4096)
+			delay++;
+		else if (!race->found && found && delay)
+			delay--;
+	}
+	kunit_info(test, "both %u, only the invalidation %u, only the walk %u\n",
+		   num[1][1], num[1][0], num[0][1]);
+	/* To skip a test after an expectation that failed would hide it */
+	KUNIT_ASSERT_EQ(test, num[0][0], 0);
+	if (!num[1][0] || !num[0][1])
+		kunit_skip(test, "the other CPU was too slow for a race");
+}
+
 static struct kunit_case array_test_cases[] = {
 	KUNIT_CASE(array_test_sequences),
 	KUNIT_CASE(array_test_find_second),
@@ -145,4 +253,14 @@ static struct kunit_suite array_test_suite = {
 	.test_cases = array_test_cases,
 };
 
-kunit_test_suite(array_test_suite);
+static struct kunit_case order_test_cases[] = {
+	KUNIT_CASE(order_test_store_buffer),
+	{}
+};
+
+static struct kunit_suite order_test_suite = {
+	.name = "arm-smmu-v3-order",
+	.test_cases = order_test_cases,
+};
+
+kunit_test_suites(&array_test_suite, &order_test_suite);

@@ -50,6 +50,12 @@
 /* A queue that one invalidation fills: a command for each page, and a CMD_SYNC */
 #define BENCH_DEAD_SHIFT	9
 #define BENCH_DEAD_SIZE		(((1 << BENCH_DEAD_SHIFT) - 1) * SZ_4K)
+/*
+ * The driver looks at CMDQ_CONS after delays of about 1, 3, 7, ... 511, 1023 us in all.
+ * With a time near one of these, the turns of other CPUs would decide whether it waits
+ * once more.
+ */
+#define BENCH_DEAD_SYNC_USECS	700
 /* After so long a dead SMMU works again, and what waits for it ends */
 #define BENCH_DEAD_MS		3000
 
@@ -710,7 +716,7 @@ static void bench_run_move(struct bench_worker *worker)
 
 /*
  * attach-beside-none: microseconds to attach and detach a device behind an SMMU that
- * takes BENCH_SYNC_USECS for a CMD_SYNC.
+ * takes BENCH_DEAD_SYNC_USECS for a CMD_SYNC.
  * attach-beside-dead: the same while an invalidation and an attach wait for another
  * SMMU, which is dead and has a full queue. One that does not end within BENCH_DEAD_MS
  * ends because the SMMU is dead no more, and is the only sample.
@@ -738,7 +744,7 @@ static void bench_threads_dead(struct kunit *test)
 	workers[2].fm = bench_add_dev(bench_create(test), BENCH_SID, false);
 	workers[2].domain = arm_smmu_fake_alloc_domain(workers[2].fm, 0);
 	bench_set_time(dead, 0);
-	bench_set_time(workers[2].fm->fake, BENCH_SYNC_USECS);
+	bench_set_time(workers[2].fm->fake, BENCH_DEAD_SYNC_USECS);
 
 	for (; alone.num < BENCH_SAMPLES; alone.num++)
 		alone.val[alone.num] = bench_work(test, &workers[2], 1, 3);

@@ -4,9 +4,8 @@
  * What they must do is not the subject here, only that they cost no more.
  */
 #include <linux/iommu.h>
-#include <linux/mman.h>
+#include <linux/mmu_notifier.h>
 #include <linux/sched/mm.h>
-#include <linux/uaccess.h>
 #include <uapi/linux/iommufd.h>
 
 #include "fake.h"
@@ -15,7 +14,7 @@
 #define TEST_PASID	3
 #define TEST_IOVA	SZ_1G
 #define TEST_USECS	100
-#define TEST_PHASES	8
+#define MAX_CMDS	64
 
 enum kind { KIND_S1, KIND_S2, KIND_NESTED, KIND_SVA };
 
@@ -104,40 +103,34 @@ struct counts {
 	struct arm_vsmmu *vsmmus[TEST_SMMUS];
 	struct iommu_sva *handles[TEST_SMMUS];
 	struct mm_struct *mm;
+	/* The order in which the commands of all SMMUs were consumed */
+	u64 stamps[TEST_SMMUS][MAX_CMDS];
 };
 
 KUNIT_DEFINE_ACTION_WRAPPER(mmput_wrapper, mmput, struct mm_struct *);
 
-static void alloc_mm(struct counts *ct)
-{
-	ct->mm = mm_alloc();
-	KUNIT_ASSERT_NOT_NULL(ct->test, ct->mm);
-	ct->mm->task_size = TASK_SIZE;
-	arch_pick_mmap_layout(ct->mm, &current->signal->rlim[RLIMIT_STACK]);
-	arm_smmu_fake_add_action(ct->test, mmput_wrapper, ct->mm);
-}
-
 /* Make what is attached to the first @num SMMUs */
 static void alloc(struct counts *ct, unsigned int num)
 {
+	u32 flags = ct->kind == KIND_S1 ? 0 : IOMMU_HWPT_ALLOC_NEST_PARENT;
 	unsigned int i;
 
 	ct->num = num;
 	if (ct->kind == KIND_SVA) {
-		alloc_mm(ct);
+		ct->mm = mm_alloc();
+		KUNIT_ASSERT_NOT_NULL(ct->test, ct->mm);
+		arm_smmu_fake_add_action(ct->test, mmput_wrapper, ct->mm);
 		return;
 	}
-	ct->domain = arm_smmu_fake_alloc_domain(ct->fms[0], ct->kind == KIND_S1 ? 0 :
-						IOMMU_HWPT_ALLOC_NEST_PARENT);
+	ct->domain = arm_smmu_fake_alloc_domain(ct->fms[0], flags);
 	for (i = 0; i < num; i++) {
 		ct->attached[i] = ct->domain;
 		if (ct->kind != KIND_NESTED)
 			continue;
 		ct->vsmmus[i] = arm_smmu_fake_alloc_vsmmu(ct->fakes[i], ct->domain);
-		ct->attached[i] =
-			arm_smmu_fake_alloc_nested(ct->fms[i], ct->vsmmus[i],
-						   STRTAB_STE_0_CFG_BYPASS,
-						   STRTAB_STE_1_EATS_TRANS);
+		ct->attached[i] = arm_smmu_fake_alloc_nested(ct->fms[i], ct->vsmmus[i],
+							     STRTAB_STE_0_CFG_BYPASS,
+							     STRTAB_STE_1_EATS_TRANS);
 	}
 }
 
@@ -154,7 +147,10 @@ static int attach(struct counts *ct, unsigned int i)
 	if (ct->kind != KIND_SVA)
 		return arm_smmu_fake_attach(ct->fms[i], ct->attached[i]);
 	ct->handles[i] = iommu_sva_bind_device(ct->fms[i]->dev, ct->mm);
-	return PTR_ERR_OR_ZERO(ct->handles[i]);
+	if (IS_ERR(ct->handles[i]))
+		return PTR_ERR(ct->handles[i]);
+	ct->domain = ct->handles[i]->handle.domain;
+	return 0;
 }
 
 static int detach(struct counts *ct, unsigned int i)
@@ -165,31 +161,18 @@ static int detach(struct counts *ct, unsigned int i)
 	return 0;
 }
 
-/* The neighbours of the page keep the table that maps it */
-static int unmap_mm(struct counts *ct)
-{
-	unsigned long uaddr;
-	int ret;
-
-	kthread_use_mm(ct->mm);
-	uaddr = vm_mmap(NULL, 0, 3 * PAGE_SIZE, PROT_READ | PROT_WRITE,
-			MAP_ANONYMOUS | MAP_PRIVATE, 0);
-	ret = clear_user((void __user *)uaddr, 3 * PAGE_SIZE);
-	drop(ct);
-	if (!ret)
-		ret = vm_munmap(uaddr + PAGE_SIZE, PAGE_SIZE);
-	kthread_unuse_mm(ct->mm);
-	return ret;
-}
-
 /* A table of pages goes, or a page whose table stays */
 static int unmap(struct counts *ct, size_t size)
 {
+	struct mmu_notifier *mn = &to_smmu_domain(ct->domain)->mmu_notifier;
 	unsigned long iova;
 	int ret = 0;
 
-	if (ct->kind == KIND_SVA)
-		return unmap_mm(ct);
+	if (ct->kind == KIND_SVA) {
+		mn->ops->arch_invalidate_secondary_tlbs(mn, ct->mm, TEST_IOVA,
+						       TEST_IOVA + PAGE_SIZE);
+		return 0;
+	}
 	for (iova = 0; iova < size && !ret; iova += SZ_4K)
 		ret = iommu_map(ct->domain, TEST_IOVA + iova, SZ_4K, SZ_4K, IOMMU_READ,
 				GFP_KERNEL);
@@ -224,15 +207,7 @@ static int run_path(struct counts *ct, enum way path, unsigned int i)
 	}
 }
 
-/* When the first and the last command of a phase were consumed */
-struct phases {
-	u64 first[TEST_PHASES + 1];
-	u64 last[TEST_PHASES + 1];
-};
-
-/* Expect that an SMMU got @want. Return the number of phases. */
-static unsigned int expect(struct counts *ct, unsigned int i, const char *want,
-			   struct phases *phases)
+static void expect(struct counts *ct, unsigned int i, const char *want)
 {
 	static const char letters[256] = {
 		[CMDQ_OP_CFGI_STE] = 's', [CMDQ_OP_CFGI_CD] = 'c',
@@ -241,47 +216,43 @@ static unsigned int expect(struct counts *ct, unsigned int i, const char *want,
 		[CMDQ_OP_TLBI_S12_VMALL] = 'm', [CMDQ_OP_ATC_INV] = 't',
 		[CMDQ_OP_CMD_SYNC] = '.',
 	};
-	unsigned int num = 0, phase = 0;
 	struct arm_smmu_cmd cmd;
-	char ops[64] = "";
-	u64 stamp;
+	char ops[MAX_CMDS] = "";
+	unsigned int num = 0;
 	u8 op;
 
 	while (arm_smmu_fake_next_cmd(ct->fakes[i], &cmd)) {
 		op = FIELD_GET(CMDQ_0_OP, cmd.data[0]);
 		if (op == CMDQ_OP_PREFETCH_CFG)
 			continue;
-		KUNIT_ASSERT_LT(ct->test, num, sizeof(ops) - 1);
-		KUNIT_ASSERT_LT(ct->test, phase, TEST_PHASES);
+		KUNIT_ASSERT_LT(ct->test, num, MAX_CMDS - 1);
+		ct->stamps[i][num] = arm_smmu_fake_last_cmd(ct->fakes[i])->stamp;
 		ops[num++] = letters[op] ?: '?';
-		stamp = arm_smmu_fake_last_cmd(ct->fakes[i])->stamp;
-		phases->first[phase] = min(phases->first[phase], stamp);
-		phases->last[phase] = max(phases->last[phase], stamp);
-		phase += op == CMDQ_OP_CMD_SYNC;
 	}
 	KUNIT_EXPECT_STREQ_MSG(ct->test, ops, want, "SMMU %u of %u", i, ct->num);
-	return phase;
 }
 
 /* SMMUs take their time at once, and finish each phase before any begins the next */
 static void run_row(struct counts *ct, enum way path, const char *want)
 {
-	unsigned int i, num = path < PATH_PAGE ? ct->num : 1, phase = 0;
+	unsigned int i, n, num = path < PATH_PAGE ? ct->num : 1, phases = 1;
 	u64 start = arm_smmu_fake_now(), time;
-	struct phases phases = {};
 
-	memset(phases.first, 0xff, sizeof(phases.first));
 	drop(ct);
 	for (i = 0; i < num; i++)
 		KUNIT_ASSERT_EQ(ct->test, 0, run_path(ct, path, i));
 	time = arm_smmu_fake_now() - start;
 	for (i = 0; i < ct->num; i++)
-		phase = expect(ct, i, want, &phases);
+		expect(ct, i, want);
 	if (path < PATH_PAGE || path == PATH_EXIT)
 		return;
-	KUNIT_EXPECT_LE(ct->test, time, (phase + 1) * TEST_USECS * NSEC_PER_USEC);
-	for (i = 0; i < TEST_PHASES; i++)
-		KUNIT_EXPECT_LT(ct->test, phases.last[i], phases.first[i + 1]);
+	for (n = 0; want[n]; n++) {
+		phases += want[n] == '.';
+		for (i = 0; want[n] == '.' && want[n + 1] && i < ct->num; i++)
+			KUNIT_EXPECT_LT(ct->test, ct->stamps[i][n],
+					ct->stamps[ct->num - 1 - i][n + 1]);
+	}
+	KUNIT_EXPECT_LE(ct->test, time, phases * TEST_USECS * NSEC_PER_USEC);
 }
 
 static void counts_test_run(struct kunit *test)

@@ -3,10 +3,7 @@
  * KUnit tests with an SMMU that is dead: it consumes nothing, its queue is full,
  * an invalidation and an attach wait for it. Nothing else must wait.
  */
-#include <kunit/static_stub.h>
-#include <kunit/test-bug.h>
 #include <linux/kthread.h>
-#include <linux/mman.h>
 #include <linux/platform_device.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
@@ -22,12 +19,11 @@
 #define TEST_PASID	2
 /* One for each CMD_SYNC in the queue, then two without space */
 #define TEST_TIMEOUTS	((1 << TEST_SHIFT) / 2 + 2)
-#define TEST_TIMEOUT_NS	((u64)ARM_SMMU_POLL_TIMEOUT_US * NSEC_PER_USEC)
+#define TEST_TIMEOUT	((u64)ARM_SMMU_POLL_TIMEOUT_US * NSEC_PER_USEC)
 
 struct dead_test {
 	struct arm_smmu_fake *dead;
 	struct arm_smmu_fake *fake;
-	struct arm_smmu_fake_master *fm_dead;
 	struct arm_smmu_fake_master *fm_too;
 	struct arm_smmu_fake_master *fm;
 	struct iommu_domain *dead_domain;
@@ -39,10 +35,7 @@ struct dead_test {
 	bool started;
 	bool ended;
 	int ret;
-	unsigned int num_waits;
-	unsigned int num_off;
-	unsigned int irq_event;
-	struct arm_vsmmu *vsmmu;
+	struct arm_vsmmu vsmmu;
 	struct mm_struct *mm;
 	struct iommu_user_data_array array;
 };
@@ -53,6 +46,7 @@ static int dead_test_walk(void *data)
 
 	while (!READ_ONCE(dt->stop))
 		arm_smmu_domain_inv(to_smmu_domain(dt->dead_domain));
+	WRITE_ONCE(dt->ended, true);
 	return 0;
 }
 
@@ -105,21 +99,9 @@ static void dead_test_domains(struct kunit *test, struct dead_test *dt)
 	KUNIT_EXPECT_EQ(test, 0, arm_smmu_fake_block(dt->fm));
 }
 
-/* A VMID is taken, flushed and freed */
-static void dead_test_vsmmu(struct kunit *test, struct dead_test *dt)
-{
-#if IS_ENABLED(CONFIG_ARM_SMMU_V3_IOMMUFD)
-	struct arm_vsmmu vsmmu = {};
-
-	KUNIT_ASSERT_EQ(test, 0, arm_smmu_fake_vsmmu_init(&vsmmu, dt->fake, dt->parent));
-	arm_smmu_fake_vsmmu_destroy(&vsmmu);
-#endif
-}
-
 /* Bind, exit of the process, unbind. Not if the dead SMMU is used for SVA, too. */
 static void dead_test_sva(struct kunit *test, struct dead_test *dt)
 {
-#if IS_ENABLED(CONFIG_ARM_SMMU_V3_SVA)
 	struct mm_struct *mm = mm_alloc();
 	struct iommu_sva *handle;
 
@@ -128,7 +110,6 @@ static void dead_test_sva(struct kunit *test, struct dead_test *dt)
 	mmput(mm);
 	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, handle);
 	iommu_sva_unbind_device(handle);
-#endif
 }
 
 static void dead_test_debugfs(struct kunit *test, struct dead_test *dt)
@@ -136,8 +117,7 @@ static void dead_test_debugfs(struct kunit *test, struct dead_test *dt)
 #ifdef CONFIG_IOMMU_DEBUGFS
 	struct seq_file file = { .private = &dt->dead->smmu, .size = SZ_4K };
 
-	file.buf = kunit_kzalloc(test, file.size, GFP_KERNEL);
-	KUNIT_ASSERT_NOT_NULL(test, file.buf);
+	file.buf = arm_smmu_fake_zalloc(test, file.size);
 	KUNIT_EXPECT_EQ(test, 0, arm_smmu_debugfs_show(&file, NULL));
 #endif
 }
@@ -155,16 +135,16 @@ static void dead_test_shutdown(struct kunit *test, struct dead_test *dt)
 
 static int dead_test_init(struct kunit *test)
 {
-	struct dead_test *dt = kunit_kzalloc(test, sizeof(*dt), GFP_KERNEL);
+	struct dead_test *dt = arm_smmu_fake_zalloc(test, sizeof(*dt));
+	struct arm_smmu_fake_master *fm;
 	const u32 sid = 1;
 
-	KUNIT_ASSERT_NOT_NULL(test, dt);
 	test->priv = dt;
 	dt->dead = arm_smmu_fake_create(test, TEST_SHIFT);
-	dt->fm_dead = arm_smmu_fake_add_master(dt->dead, 1, 0);
+	fm = arm_smmu_fake_add_master(dt->dead, 1, 0);
 	dt->fm_too = arm_smmu_fake_add_master(dt->dead, 2, 0);
-	dt->dead_domain = arm_smmu_fake_alloc_domain(dt->fm_dead, 0);
-	KUNIT_ASSERT_EQ(test, 0, arm_smmu_fake_attach(dt->fm_dead, dt->dead_domain));
+	dt->dead_domain = arm_smmu_fake_alloc_domain(fm, 0);
+	KUNIT_ASSERT_EQ(test, 0, arm_smmu_fake_attach(fm, dt->dead_domain));
 
 	dt->fake = arm_smmu_fake_create(test, 8);
 	dt->fake->smmu.features |= ARM_SMMU_FEAT_SVA;
@@ -186,7 +166,7 @@ static struct task_struct *dead_test_die(struct kunit *test)
 	task = arm_smmu_fake_run_task(test, dead_test_walk, dt);
 	while (arm_smmu_fake_num_timeouts() < TEST_TIMEOUTS)
 		cond_resched();
-	arm_smmu_fake_freeze();
+	arm_smmu_fake_freeze(true);
 	return task;
 }
 
@@ -196,7 +176,7 @@ static void dead_test_revive(struct kunit *test, struct task_struct *task)
 	struct dead_test *dt = test->priv;
 
 	WRITE_ONCE(dt->stop, true);
-	arm_smmu_fake_thaw();
+	arm_smmu_fake_freeze(false);
 	arm_smmu_fake_start(dt->dead);
 	arm_smmu_fake_join_task(test, task);
 }
@@ -211,7 +191,12 @@ static void dead_test_others(struct kunit *test)
 	while (!mutex_is_locked(&to_smmu_domain(dt->dead_domain)->lock))
 		cond_resched();
 	dead_test_domains(test, dt);
-	dead_test_vsmmu(test, dt);
+	if (IS_ENABLED(CONFIG_ARM_SMMU_V3_IOMMUFD)) {
+		/* A VMID is taken, flushed and freed */
+		KUNIT_EXPECT_EQ(test, 0, arm_smmu_fake_vsmmu_init(&dt->vsmmu, dt->fake,
+								  dt->parent));
+		arm_smmu_fake_vsmmu_destroy(&dt->vsmmu);
+	}
 	dead_test_sva(test, dt);
 	dead_test_debugfs(test, dt);
 	synchronize_rcu();
@@ -219,7 +204,7 @@ static void dead_test_others(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, dt->dead->queue.stopped);
 	KUNIT_EXPECT_EQ(test, num, arm_smmu_fake_num_timeouts());
 	/* Interrupts are off for as long as a CMD_SYNC may take, but no longer */
-	KUNIT_EXPECT_LT(test, arm_smmu_fake_longest_wait(), 2 * TEST_TIMEOUT_NS);
+	KUNIT_EXPECT_LT(test, READ_ONCE(arm_smmu_fake_clock.longest_wait), 2 * TEST_TIMEOUT);
 
 	dead_test_revive(test, task);
 	arm_smmu_fake_join_task(test, attach);
@@ -233,17 +218,19 @@ static void dead_test_leaves(struct kunit *test)
 	struct task_struct *task = dead_test_die(test);
 	struct arm_smmu_inv *inv = arm_smmu_invs_find(arm_smmu_fake_invs(dt->dead_domain),
 						      &dt->dead->smmu, INV_TYPE_S1_ASID);
+	unsigned long end = jiffies + 60 * HZ;
 
 	KUNIT_ASSERT_NOT_NULL(test, inv);
 	WRITE_ONCE(dt->stop, true);
 	WRITE_ONCE(inv->users, 0);
-	arm_smmu_fake_join_task(test, task);
+	/* In time of the host, as the virtual clock stands. Only a failure takes a minute. */
+	while (!READ_ONCE(dt->ended) && time_before(jiffies, end))
+		cond_resched();
+	KUNIT_EXPECT_TRUE(test, READ_ONCE(dt->ended));
 	WRITE_ONCE(inv->users, 1);
-	arm_smmu_fake_thaw();
-	arm_smmu_fake_start(dt->dead);
+	dead_test_revive(test, task);
 }
 
-#if IS_ENABLED(CONFIG_ARM_SMMU_V3_IOMMUFD)
 static int dead_test_invalidate(void *data)
 {
 	struct dead_test *dt = data;
@@ -251,7 +238,7 @@ static int dead_test_invalidate(void *data)
 	kthread_use_mm(dt->mm);
 	allow_kernel_signal(SIGKILL);
 	WRITE_ONCE(dt->started, true);
-	dt->ret = arm_vsmmu_cache_invalidate(&dt->vsmmu->core, &dt->array);
+	dt->ret = dt->vsmmu.core.ops->cache_invalidate(&dt->vsmmu.core, &dt->array);
 	WRITE_ONCE(dt->ended, true);
 	flush_signals(current);
 	kthread_unuse_mm(dt->mm);
@@ -267,24 +254,25 @@ static void dead_test_guest(struct kunit *test)
 	const __le64 cmd[] = { cpu_to_le64(CMDQ_OP_TLBI_NSNH_ALL), 0 };
 	struct dead_test *dt = test->priv;
 	struct task_struct *walk, *guest;
-	u64 sum, consumed;
 	unsigned int num;
+	u64 log_head;
 
+	if (!IS_ENABLED(CONFIG_ARM_SMMU_V3_IOMMUFD))
+		kunit_skip(test, "needs CONFIG_ARM_SMMU_V3_IOMMUFD");
 	dt->array = (struct iommu_user_data_array){
 		.type = IOMMU_VIOMMU_INVALIDATE_DATA_ARM_SMMUV3,
-		.uptr = (void __user *)kunit_vm_mmap(test, NULL, 0, PAGE_SIZE,
-						     PROT_READ | PROT_WRITE,
-						     MAP_ANONYMOUS | MAP_PRIVATE, 0),
+		.uptr = (void __user *)arm_smmu_fake_user_page(test),
 		.entry_len = sizeof(cmd),
 		.entry_num = 1,
 	};
 	KUNIT_ASSERT_EQ(test, 0, copy_to_user(dt->array.uptr, cmd, sizeof(cmd)));
 	dt->mm = current->mm;
-	dt->vsmmu = arm_smmu_fake_alloc_vsmmu(dt->dead, dt->parent);
-	consumed = arm_smmu_fake_num_consumed(dt->dead, &sum);
+	KUNIT_ASSERT_EQ(test, 0, arm_smmu_fake_vsmmu_init(&dt->vsmmu, dt->dead, dt->parent));
+	arm_smmu_fake_add_action(test, arm_smmu_fake_vsmmu_destroy, &dt->vsmmu);
+	log_head = dt->dead->log_head;
 
 	walk = dead_test_die(test);
-	arm_smmu_fake_thaw();
+	arm_smmu_fake_freeze(false);
 	guest = dead_test_start(test, dead_test_invalidate);
 	num = arm_smmu_fake_num_timeouts();
 	while (arm_smmu_fake_num_timeouts() < num + 4)
@@ -299,26 +287,7 @@ static void dead_test_guest(struct kunit *test)
 	arm_smmu_fake_join_task(test, guest);
 	KUNIT_EXPECT_EQ(test, dt->ret, -EINTR);
 	KUNIT_EXPECT_EQ(test, dt->array.entry_num, 0);
-	KUNIT_EXPECT_EQ(test, arm_smmu_fake_num_consumed(dt->dead, &sum) - consumed,
-			(1 << TEST_SHIFT) / 2 + 1);
-}
-#endif
-
-#if IS_ENABLED(CONFIG_ARM_SMMU_V3_SVA)
-/* As in the fake. Counts the waits that begin where interrupts have been off before. */
-static void dead_test_poll_init(struct arm_smmu_device *smmu, struct arm_smmu_queue_poll *qp)
-{
-	struct dead_test *dt = kunit_get_current_test()->priv;
-
-	memset(qp, 0, sizeof(*qp));
-	qp->delay = 1;
-	qp->timeout = TEST_TIMEOUT_NS;
-	dt->num_waits++;
-#ifdef CONFIG_TRACE_IRQFLAGS
-	dt->num_off += irqs_disabled() &&
-		       dt->irq_event == current->irqtrace.hardirq_disable_event;
-	dt->irq_event = current->irqtrace.hardirq_disable_event;
-#endif
+	KUNIT_EXPECT_EQ(test, dt->dead->log_head - log_head, (1 << TEST_SHIFT) + 2);
 }
 
 /*
@@ -330,7 +299,7 @@ static void dead_test_many(struct kunit *test)
 {
 	struct arm_smmu_fake *fakes[CMDQ_PASS_SYNCS];
 	struct iommu_sva *handles[CMDQ_PASS_SYNCS];
-	struct dead_test *dt = test->priv;
+	struct arm_smmu_fake_master *fm;
 	struct mm_struct *mm = mm_alloc();
 	struct arm_smmu_cmd cmd;
 	bool cfgi_all = false;
@@ -339,28 +308,23 @@ static void dead_test_many(struct kunit *test)
 
 	KUNIT_ASSERT_NOT_NULL(test, mm);
 	for (i = 0; i < ARRAY_SIZE(fakes); i++) {
-		struct arm_smmu_fake_master *fm;
-
 		fakes[i] = arm_smmu_fake_create(test, 7);
 		fakes[i]->smmu.features |= ARM_SMMU_FEAT_SVA;
 		fm = arm_smmu_fake_add_master(fakes[i], 1, 4);
-		arm_smmu_fake_queue_set_time(&fakes[i]->queue, 200, 0);
+		arm_smmu_fake_set_time(fakes[i], 100 * USEC_PER_MSEC);
 		handles[i] = iommu_sva_bind_device(fm->dev, mm);
 		KUNIT_ASSERT_NOT_ERR_OR_NULL(test, handles[i]);
 	}
-	kunit_activate_static_stub(test, arm_smmu_queue_poll_init, dead_test_poll_init);
 
 	arm_smmu_fake_stop(fakes[0], 0);
 	start = arm_smmu_fake_now();
 	arm_smmu_domain_inv(to_smmu_domain(handles[0]->handle.domain));
 	mmput(mm);
 	KUNIT_EXPECT_EQ(test, arm_smmu_fake_num_timeouts(), 3);
-	KUNIT_EXPECT_LT(test, arm_smmu_fake_now() - start,
-			3 * TEST_TIMEOUT_NS + TEST_TIMEOUT_NS / 2);
+	KUNIT_EXPECT_LT(test, arm_smmu_fake_now() - start, 3 * TEST_TIMEOUT + TEST_TIMEOUT / 2);
 	/* Interrupts are on between two waits, so the longest one is all there is */
-	KUNIT_EXPECT_EQ(test, dt->num_waits, 3);
-	KUNIT_EXPECT_EQ(test, dt->num_off, 0);
-	KUNIT_EXPECT_LT(test, arm_smmu_fake_longest_wait(), TEST_TIMEOUT_NS + TEST_TIMEOUT_NS / 2);
+	KUNIT_EXPECT_EQ(test, arm_smmu_fake_clock.num_joined, 0);
+	KUNIT_EXPECT_LT(test, arm_smmu_fake_clock.longest_wait, TEST_TIMEOUT + TEST_TIMEOUT / 2);
 
 	arm_smmu_fake_start(fakes[0]);
 	arm_smmu_fake_drop_cmds(fakes[0]);
@@ -370,26 +334,25 @@ static void dead_test_many(struct kunit *test)
 		cfgi_all = FIELD_GET(CMDQ_0_OP, cmd.data[0]) == CMDQ_OP_CFGI_ALL;
 	KUNIT_EXPECT_TRUE(test, cfgi_all);
 }
-#endif
 
 /* A device goes whose ATS is on. No walker may send it an ATC_INV after that. */
 static void dead_test_release(struct kunit *test)
 {
-	struct device *dev = kunit_kzalloc(test, sizeof(*dev), GFP_KERNEL);
+	struct device *dev = arm_smmu_fake_zalloc(test, sizeof(*dev));
 	struct arm_smmu_master *master = kzalloc_obj(*master);
 	struct dead_test *dt = test->priv;
 	struct dev_iommu param = { .priv = master };
+	struct rcu_gp_seq gp;
 
-	KUNIT_ASSERT_NOT_NULL(test, dev);
 	KUNIT_ASSERT_NOT_NULL(test, master);
 	dev->iommu = &param;
 	master->dev = dev;
 	master->smmu = &dt->fake->smmu;
 	master->ats_enabled = true;
-	dead_test_start(test, dead_test_read);
+	get_state_synchronize_rcu_full(&gp);
 	/* Frees @master */
 	dt->fake->smmu.iommu.ops->release_device(dev);
-	KUNIT_EXPECT_TRUE(test, READ_ONCE(dt->ended));
+	KUNIT_EXPECT_TRUE(test, poll_state_synchronize_rcu_full(&gp));
 }
 
 static int dead_test_move(void *data)
@@ -429,12 +392,8 @@ static void dead_test_order(struct kunit *test)
 static struct kunit_case dead_test_cases[] = {
 	KUNIT_CASE(dead_test_others),
 	KUNIT_CASE(dead_test_leaves),
-#if IS_ENABLED(CONFIG_ARM_SMMU_V3_IOMMUFD)
 	KUNIT_CASE(dead_test_guest),
-#endif
-#if IS_ENABLED(CONFIG_ARM_SMMU_V3_SVA)
 	KUNIT_CASE(dead_test_many),
-#endif
 	KUNIT_CASE(dead_test_release),
 	KUNIT_CASE(dead_test_order),
 	{}

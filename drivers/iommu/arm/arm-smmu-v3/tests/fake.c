@@ -37,8 +37,6 @@
 #define FAKE_IRQ_NS	(10 * NSEC_PER_USEC)
 /* Pauses between two polls */
 #define FAKE_RELAXES	32
-/* Number of polls, with no command consumed, that mean a deadlock */
-#define FAKE_MAX_POLLS	3000000
 
 DEFINE_RAW_SPINLOCK(arm_smmu_fake_lock);
 struct arm_smmu_fake_clock arm_smmu_fake_clock;
@@ -97,35 +95,32 @@ static u32 fake_prod(struct arm_smmu_fake_queue *fq)
 
 static void fake_step_model(struct arm_smmu_fake *fake)
 {
-	if (fake->ops && fake->ops->step)
+	if (fake->ops)
 		fake->ops->step(fake);
 }
 
 static void fake_add_msi(struct arm_smmu_fake_queue *fq, u64 addr)
 {
-	struct arm_smmu_fake_msi *msi;
+	unsigned int i = fq->msi_head++ % ARM_SMMU_FAKE_MSIS;
 
-	if (WARN_ON(fq->msi_head - fq->msi_tail == ARM_SMMU_FAKE_MSIS))
-		return;
-	msi = &fq->msis[fq->msi_head++ % ARM_SMMU_FAKE_MSIS];
-	msi->slot = phys_to_virt(addr);
-	msi->time = arm_smmu_fake_clock.now + (u64)fq->msi_usecs * NSEC_PER_USEC;
+	WARN_ON(fq->msi_head - fq->msi_tail > ARM_SMMU_FAKE_MSIS);
+	fq->msis[i].slot = phys_to_virt(addr);
+	fq->msis[i].time = arm_smmu_fake_clock.now + (u64)fq->msi_usecs * NSEC_PER_USEC;
+}
+
+static u64 fake_next_msi(struct arm_smmu_fake_queue *fq)
+{
+	return fq->msi_head == fq->msi_tail ? U64_MAX :
+	       fq->msis[fq->msi_tail % ARM_SMMU_FAKE_MSIS].time;
 }
 
 static bool fake_write_msis(struct arm_smmu_fake_queue *fq)
 {
-	struct arm_smmu_fake_msi *msi;
 	bool moved = false;
 
-	for (; fq->msi_tail != fq->msi_head; fq->msi_tail++) {
-		msi = &fq->msis[fq->msi_tail % ARM_SMMU_FAKE_MSIS];
-		if (msi->time > arm_smmu_fake_clock.now)
-			break;
-		/*
-		 * Pairs with the control dependency of the driver's wait: all
-		 * effects of the CMD_SYNC are visible first.
-		 */
-		smp_store_release(msi->slot, 0);
+	for (; fake_next_msi(fq) <= arm_smmu_fake_clock.now; fq->msi_tail++) {
+		/* Effects of the CMD_SYNC come first. Pairs with the driver's wait for it. */
+		smp_store_release(fq->msis[fq->msi_tail % ARM_SMMU_FAKE_MSIS].slot, 0);
 		moved = true;
 	}
 	return moved;
@@ -189,20 +184,14 @@ static bool fake_consume_one(struct arm_smmu_fake_queue *fq)
 	fq->in_sync = false;
 
 	fake_step_model(fake);
-	if (sync) {
-		if (fake->ops && fake->ops->sync)
-			fake->ops->sync(fake);
-	} else {
-		fake->num_cmds++;
-		fake->sum_cmds += cmd.data[1];
-		if (fake->ops && fake->ops->command)
-			fake->ops->command(fake, &cmd);
-	}
+	if (fake->ops && sync)
+		fake->ops->sync(fake);
+	else if (fake->ops)
+		fake->ops->command(fake, &cmd);
 	fake_step_model(fake);
 
 	fake->log[fake->log_head++ % ARM_SMMU_FAKE_LOG] = (struct arm_smmu_fake_cmd){
 			.cmd = cmd,
-			.queue = fq,
 			.stamp = ++arm_smmu_fake_clock.stamp,
 			.issued = fq->issued[Q_IDX(&q->llq, fq->next)],
 			.time = arm_smmu_fake_clock.now,
@@ -269,10 +258,8 @@ static bool fake_is_driver_busy(struct arm_smmu_fake_queue *fq)
 static u64 fake_next_event(struct arm_smmu_fake_queue *fq)
 {
 	bool hangs = fq->stopped && !fq->left;
-	u64 event = U64_MAX;
+	u64 event = fake_next_msi(fq);
 
-	if (fq->msi_head != fq->msi_tail)
-		event = fq->msis[fq->msi_tail % ARM_SMMU_FAKE_MSIS].time;
 	if (fq->stopped && fq->start)
 		event = min(event, fq->start);
 	if (!hangs && fq->err_end)
@@ -288,15 +275,8 @@ static u64 fake_step(u64 left)
 	u64 event = U64_MAX, start = arm_smmu_fake_clock.now;
 	struct arm_smmu_fake_queue *fq;
 	struct arm_smmu_fake *fake;
-	bool busy = false;
+	bool busy = fake_consume_all();
 
-	if (fake_consume_all()) {
-		arm_smmu_fake_clock.idle_polls = 0;
-		if (!arm_smmu_fake_clock.frozen)
-			arm_smmu_fake_clock.now += FAKE_POLL_NS;
-		return arm_smmu_fake_clock.now - start;
-	}
-	arm_smmu_fake_clock.idle_polls++;
 	if (arm_smmu_fake_clock.frozen)
 		return 0;
 
@@ -319,9 +299,17 @@ static u64 fake_step(u64 left)
 
 static void fake_poll_init(struct arm_smmu_device *smmu, struct arm_smmu_queue_poll *qp)
 {
+	bool off = irqs_disabled();
+
+	guard(raw_spinlock_irqsave)(&arm_smmu_fake_lock);
 	memset(qp, 0, sizeof(*qp));
 	qp->delay = 1;
 	qp->timeout = ARM_SMMU_POLL_TIMEOUT_US * NSEC_PER_USEC;
+#ifdef CONFIG_TRACE_IRQFLAGS
+	arm_smmu_fake_clock.num_joined +=
+		off && current->irqtrace.hardirq_disable_event == arm_smmu_fake_clock.irqs_off;
+	arm_smmu_fake_clock.irqs_off = current->irqtrace.hardirq_disable_event;
+#endif
 }
 
 struct fake_task {
@@ -344,27 +332,10 @@ static int fake_task_run(void *data)
 	return ret;
 }
 
-/* End a task that would wait for ever. What it holds is lost. */
-static void fake_give_up(void)
-{
-	struct kunit *test = current->kunit_test;
-	struct fake_task *ft;
-
-	pr_err("fake SMMU: the driver waits for ever\n");
-	kunit_set_failure(test);
-	local_irq_enable();
-	if (kthread_func(current) == fake_task_run) {
-		ft = kthread_data(current);
-		current->kunit_test = NULL;
-		kthread_complete_and_exit(&ft->done, 0);
-	}
-	kunit_try_catch_throw(&test->try_catch);
-}
-
 /* @qp->timeout is the time that is left to this wait */
 static int fake_poll(struct arm_smmu_queue_poll *qp)
 {
-	bool give_up, irqs_off = irqs_disabled();
+	bool irqs_off = irqs_disabled();
 	u64 used;
 	int i;
 
@@ -375,10 +346,7 @@ static int fake_poll(struct arm_smmu_queue_poll *qp)
 		if (irqs_off && used > arm_smmu_fake_clock.longest_wait)
 			arm_smmu_fake_clock.longest_wait = used;
 		arm_smmu_fake_clock.num_timeouts += qp->timeout < 0;
-		give_up = arm_smmu_fake_clock.idle_polls > FAKE_MAX_POLLS;
 	}
-	if (give_up)
-		fake_give_up();
 	/* Leave the lock to other CPUs for a while */
 	for (i = 0; i < FAKE_RELAXES; i++)
 		cpu_relax();
@@ -427,10 +395,8 @@ static struct arm_smmu_fake *fake_alloc(struct kunit *test)
 	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, fake->pdev);
 	platform_set_drvdata(fake->pdev, &fake->smmu);
 	dev_set_dma_coherent(&fake->pdev->dev);
-	if (IS_ENABLED(CONFIG_ARM_SMMU_V3_SVA)) {
-		fake->iopf = iopf_queue_alloc(dev_name(&fake->pdev->dev));
-		KUNIT_ASSERT_NOT_NULL(test, fake->iopf);
-	}
+	fake->iopf = iopf_queue_alloc(dev_name(&fake->pdev->dev));
+	KUNIT_ASSERT_NOT_NULL(test, fake->iopf);
 	return fake;
 }
 
@@ -440,8 +406,7 @@ static void fake_free(struct arm_smmu_fake *fake)
 		iommu_device_unregister(&fake->smmu.iommu);
 		iommu_device_sysfs_remove(&fake->smmu.iommu);
 	}
-	if (fake->iopf)
-		iopf_queue_free(fake->iopf);
+	iopf_queue_free(fake->iopf);
 	platform_device_unregister(fake->pdev);
 	fwnode_remove_software_node(fake->fwnode);
 	vfree(fake->log);
@@ -660,37 +625,6 @@ void arm_smmu_fake_queue_stall(struct arm_smmu_fake_queue *fq, unsigned int num,
 	fq->start = usecs ? arm_smmu_fake_clock.now + (u64)usecs * NSEC_PER_USEC : 0;
 }
 
-/* Let a queue that hangs go on */
-void arm_smmu_fake_queue_start(struct arm_smmu_fake_queue *fq)
-{
-	guard(raw_spinlock_irqsave)(&arm_smmu_fake_lock);
-	fq->stopped = false;
-}
-
-/**
- * arm_smmu_fake_queue_set_time() - Let a CMD_SYNC take some virtual time
- * @fq: the queue
- * @usecs: from when all commands before it are consumed to when CONS passes it
- * @msi_usecs: from then to the MSI, if the CMD_SYNC asks for one
- */
-void arm_smmu_fake_queue_set_time(struct arm_smmu_fake_queue *fq,
-				  unsigned int usecs, unsigned int msi_usecs)
-{
-	guard(raw_spinlock_irqsave)(&arm_smmu_fake_lock);
-	fq->usecs = usecs;
-	fq->msi_usecs = msi_usecs;
-}
-
-/*
- * Let the next command raise an error, or the next CMD_SYNC if it is
- * CMDQ_ERR_CERROR_ATC_INV_IDX. The driver handles it some virtual time later.
- */
-void arm_smmu_fake_queue_set_error(struct arm_smmu_fake_queue *fq, unsigned int err)
-{
-	guard(raw_spinlock_irqsave)(&arm_smmu_fake_lock);
-	fq->err = err;
-}
-
 /* The number of commands that are published but, also now, not consumed */
 unsigned int arm_smmu_fake_queue_pending(struct arm_smmu_fake_queue *fq)
 {
@@ -839,15 +773,6 @@ void arm_smmu_fake_drop_cmds(struct arm_smmu_fake *fake)
 	fake->seen = fake->log_head;
 }
 
-/* The number of all consumed commands, without CMD_SYNCs, and a checksum */
-u64 arm_smmu_fake_num_consumed(struct arm_smmu_fake *fake, u64 *sum)
-{
-	guard(raw_spinlock_irqsave)(&arm_smmu_fake_lock);
-	fake_consume(fake);
-	*sum = fake->sum_cmds;
-	return fake->num_cmds;
-}
-
 /*
  * The id of the first live entry of a type in the array of a domain, or 0, and
  * the number of its users
@@ -975,8 +900,11 @@ struct arm_smmu_fake_master *
 arm_smmu_fake_add_pci_master(struct arm_smmu_fake *fake, const u32 *sids,
 			     unsigned int num_sids, unsigned int ssid_bits)
 {
-	struct device *dev = arm_smmu_fake_pci_alloc(fake, sids[0], ssid_bits);
+	struct device *dev;
 
+	if (!IS_ENABLED(CONFIG_PCI_PASID))
+		kunit_skip(fake->test, "needs CONFIG_PCI_PASID");
+	dev = arm_smmu_fake_pci_alloc(fake, sids[0], ssid_bits);
 	fake_describe(fake, dev, IOMMU_FWSPEC_PCI_RC_ATS, sids, num_sids);
 	KUNIT_ASSERT_EQ(fake->test, 0, device_add(dev));
 	arm_smmu_fake_add_action(fake->test, device_unregister_wrapper, dev);

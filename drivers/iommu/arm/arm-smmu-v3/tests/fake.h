@@ -22,12 +22,6 @@ struct arm_smmu_fake_ops {
 	void (*step)(struct arm_smmu_fake *fake);
 };
 
-/* An MSI that is not written yet */
-struct arm_smmu_fake_msi {
-	u64 time;
-	u32 *slot;
-};
-
 #define ARM_SMMU_FAKE_MSIS	64
 
 /* A command queue. arm_smmu_fake_lock protects all but @prod and @cons. */
@@ -40,16 +34,24 @@ struct arm_smmu_fake_queue {
 	u32 next;		/* index of the command to be consumed next */
 	u32 looked;		/* value of @prod at the last look */
 	u64 *issued;		/* time at which the command of a slot was published */
-	unsigned int usecs;	/* that a CMD_SYNC takes */
+	unsigned int usecs;	/* that a CMD_SYNC takes until CONS passes it */
 	unsigned int msi_usecs;	/* from the end of a CMD_SYNC to its MSI */
 	u64 sync_end;		/* time at which the current CMD_SYNC completes */
 	bool in_sync;
 	bool stopped;		/* after @left more commands, until @start if not 0 */
 	unsigned int left;
 	u64 start;
-	unsigned int err;	/* CMDQ_ERR_CERROR_* to be raised, or 0 */
+	/*
+	 * CMDQ_ERR_CERROR_* that the next command raises, or the next CMD_SYNC if it
+	 * is CMDQ_ERR_CERROR_ATC_INV_IDX. 0 when it was raised and handled.
+	 */
+	unsigned int err;
 	u64 err_end;		/* time at which the driver handles it, or 0 */
-	struct arm_smmu_fake_msi msis[ARM_SMMU_FAKE_MSIS];
+	/* MSIs that are not written yet, a ring */
+	struct {
+		u64 time;
+		u32 *slot;
+	} msis[ARM_SMMU_FAKE_MSIS];
 	unsigned int msi_head;
 	unsigned int msi_tail;
 };
@@ -57,7 +59,6 @@ struct arm_smmu_fake_queue {
 /* A consumed command. @stamp counts those of all SMMUs. */
 struct arm_smmu_fake_cmd {
 	struct arm_smmu_cmd cmd;
-	struct arm_smmu_fake_queue *queue;
 	u64 stamp;
 	u64 issued;
 	u64 time;
@@ -80,8 +81,6 @@ struct arm_smmu_fake {
 	struct arm_smmu_fake_queue queue;
 	struct list_head queues;	/* @queue and secondary ones */
 	struct arm_smmu_impl_ops impl_ops;
-	u64 num_cmds;		/* consumed, without CMD_SYNCs */
-	u64 sum_cmds;		/* of their second words */
 	u64 log_head;		/* number of commands ever added to @log */
 	u64 seen;		/* number of those that the test has read */
 	u32 evtq_prod;		/* the registers */
@@ -95,8 +94,9 @@ struct arm_smmu_fake_clock {
 	bool frozen;	/* only commands that take no time are consumed */
 	bool repeat;	/* the driver has to issue CFGI and TLBI commands twice */
 	unsigned int num_timeouts;
-	unsigned int idle_polls;
-	u64 longest_wait;
+	u64 longest_wait;	/* with interrupts off, in nanoseconds */
+	unsigned int irqs_off;	/* the place where they were for the last wait */
+	unsigned int num_joined;	/* waits with interrupts off since another one */
 };
 
 /* Protects all SMMUs, their models and the clock */
@@ -144,20 +144,6 @@ static inline bool arm_smmu_fake_has_id(struct arm_smmu_pool *pool, u32 id)
 	return test_bit(id, pool->used);
 }
 
-/* The ids from 1 to @num are taken, by nothing */
-static inline void arm_smmu_fake_take_ids(struct arm_smmu_pool *pool,
-					  unsigned int num)
-{
-	bitmap_set(pool->used, 1, num);
-}
-
-static inline void arm_smmu_fake_free_ids(struct arm_smmu_pool *pool,
-					  unsigned int num)
-{
-	bitmap_clear(pool->used, 1, num);
-	pool->hint = 1;
-}
-
 /* The commands may have more bits than there are in the ids that are handed out */
 static inline void arm_smmu_fake_set_id_bits(struct arm_smmu_fake *fake,
 					     unsigned int bits)
@@ -195,15 +181,17 @@ arm_smmu_fake_add_queue(struct arm_smmu_fake *fake, unsigned int shift,
 
 void arm_smmu_fake_queue_stall(struct arm_smmu_fake_queue *fq, unsigned int num,
 			       unsigned int usecs);
-void arm_smmu_fake_queue_start(struct arm_smmu_fake_queue *fq);
-void arm_smmu_fake_queue_set_time(struct arm_smmu_fake_queue *fq,
-				  unsigned int usecs, unsigned int msi_usecs);
-void arm_smmu_fake_queue_set_error(struct arm_smmu_fake_queue *fq, unsigned int err);
 unsigned int arm_smmu_fake_queue_pending(struct arm_smmu_fake_queue *fq);
 
 static inline void arm_smmu_fake_stop(struct arm_smmu_fake *fake, unsigned int num)
 {
 	arm_smmu_fake_queue_stall(&fake->queue, num, 0);
+}
+
+static inline void arm_smmu_fake_queue_start(struct arm_smmu_fake_queue *fq)
+{
+	guard(raw_spinlock_irqsave)(&arm_smmu_fake_lock);
+	fq->stopped = false;
 }
 
 static inline void arm_smmu_fake_start(struct arm_smmu_fake *fake)
@@ -213,7 +201,8 @@ static inline void arm_smmu_fake_start(struct arm_smmu_fake *fake)
 
 static inline void arm_smmu_fake_set_time(struct arm_smmu_fake *fake, unsigned int usecs)
 {
-	arm_smmu_fake_queue_set_time(&fake->queue, usecs, 0);
+	guard(raw_spinlock_irqsave)(&arm_smmu_fake_lock);
+	fake->queue.usecs = usecs;
 }
 
 static inline u64 arm_smmu_fake_now(void)
@@ -227,20 +216,9 @@ static inline unsigned int arm_smmu_fake_num_timeouts(void)
 	return READ_ONCE(arm_smmu_fake_clock.num_timeouts);
 }
 
-/* The longest wait in this test with interrupts off, in virtual nanoseconds */
-static inline u64 arm_smmu_fake_longest_wait(void)
+static inline void arm_smmu_fake_freeze(bool frozen)
 {
-	return READ_ONCE(arm_smmu_fake_clock.longest_wait);
-}
-
-static inline void arm_smmu_fake_freeze(void)
-{
-	WRITE_ONCE(arm_smmu_fake_clock.frozen, true);
-}
-
-static inline void arm_smmu_fake_thaw(void)
-{
-	WRITE_ONCE(arm_smmu_fake_clock.frozen, false);
+	WRITE_ONCE(arm_smmu_fake_clock.frozen, frozen);
 }
 
 struct task_struct *arm_smmu_fake_create_task(struct kunit *test,
@@ -251,7 +229,6 @@ struct task_struct *arm_smmu_fake_run_task(struct kunit *test,
 void arm_smmu_fake_join_task(struct kunit *test, struct task_struct *task);
 void arm_smmu_fake_stop_task(struct kunit *test, struct task_struct *task);
 
-u64 arm_smmu_fake_num_consumed(struct arm_smmu_fake *fake, u64 *sum);
 bool arm_smmu_fake_next_cmd(struct arm_smmu_fake *fake, struct arm_smmu_cmd *cmd);
 void arm_smmu_fake_expect_cmds(struct arm_smmu_fake *fake,
 			       const struct arm_smmu_cmd *cmds,
@@ -312,22 +289,15 @@ struct iommu_domain *
 arm_smmu_fake_alloc_nested(struct arm_smmu_fake_master *fm,
 			   struct arm_vsmmu *vsmmu, unsigned int cfg, u64 eats);
 
-#ifdef CONFIG_PCI_PASID
+/* Only with CONFIG_PCI_PASID */
 struct device *arm_smmu_fake_pci_alloc(struct arm_smmu_fake *fake, u32 sid,
 				       unsigned int ssid_bits);
-u16 arm_smmu_fake_ats_ctrl(struct arm_smmu_fake_master *fm);
-#else
-static inline struct device *
-arm_smmu_fake_pci_alloc(struct arm_smmu_fake *fake, u32 sid, unsigned int ssid_bits)
-{
-	kunit_skip(fake->test, "needs CONFIG_PCI_PASID");
-	return NULL;
-}
+u16 arm_smmu_fake_pci_ats_ctrl(struct device *dev);
 
+/* The ATS control register of a PCI device */
 static inline u16 arm_smmu_fake_ats_ctrl(struct arm_smmu_fake_master *fm)
 {
-	return 0;
+	return IS_ENABLED(CONFIG_PCI_PASID) ? arm_smmu_fake_pci_ats_ctrl(fm->dev) : 0;
 }
-#endif /* CONFIG_PCI_PASID */
 
 #endif /* _ARM_SMMU_V3_TESTS_FAKE_H */

@@ -12,15 +12,14 @@
 #define FAKE_ATS_CAP	0x100
 #define FAKE_PASID_CAP	0x110
 
-struct arm_smmu_fake_pci {
+struct fake_pci {
 	struct pci_bus bus;
 	u8 config[PCI_CFG_SPACE_EXP_SIZE];
 };
 
-static int arm_smmu_fake_pci_read(struct pci_bus *bus, unsigned int devfn,
-				  int where, int size, u32 *val)
+static int fake_pci_read(struct pci_bus *bus, unsigned int devfn, int where, int size, u32 *val)
 {
-	struct arm_smmu_fake_pci *fp = container_of(bus, struct arm_smmu_fake_pci, bus);
+	struct fake_pci *fp = container_of(bus, struct fake_pci, bus);
 
 	*val = 0;
 	while (size--)
@@ -28,26 +27,24 @@ static int arm_smmu_fake_pci_read(struct pci_bus *bus, unsigned int devfn,
 	return PCIBIOS_SUCCESSFUL;
 }
 
-static int arm_smmu_fake_pci_write(struct pci_bus *bus, unsigned int devfn,
-				   int where, int size, u32 val)
+static int fake_pci_write(struct pci_bus *bus, unsigned int devfn, int where, int size, u32 val)
 {
-	struct arm_smmu_fake_pci *fp = container_of(bus, struct arm_smmu_fake_pci, bus);
+	struct fake_pci *fp = container_of(bus, struct fake_pci, bus);
 
 	for (; size--; val >>= 8)
 		fp->config[where++] = val;
 	return PCIBIOS_SUCCESSFUL;
 }
 
-static struct pci_ops arm_smmu_fake_pci_ops = {
-	.read = arm_smmu_fake_pci_read,
-	.write = arm_smmu_fake_pci_write,
+static struct pci_ops fake_pci_ops = {
+	.read = fake_pci_read,
+	.write = fake_pci_write,
 };
 
-static void arm_smmu_fake_pci_release(struct device *dev)
+static void fake_pci_release(struct device *dev)
 {
 	struct pci_dev *pdev = to_pci_dev(dev);
-	struct arm_smmu_fake_pci *fp =
-		container_of(pdev->bus, struct arm_smmu_fake_pci, bus);
+	struct fake_pci *fp = container_of(pdev->bus, struct fake_pci, bus);
 
 	pci_free_host_bridge(to_pci_host_bridge(fp->bus.bridge));
 	kfree(fp);
@@ -58,19 +55,12 @@ static void arm_smmu_fake_pci_release(struct device *dev)
 struct device *arm_smmu_fake_pci_alloc(struct arm_smmu_fake *fake, u32 sid,
 				       unsigned int ssid_bits)
 {
-	struct kunit *test = fake->test;
-	struct pci_host_bridge *bridge;
-	struct arm_smmu_fake_pci *fp;
-	struct pci_dev *pdev;
+	struct pci_host_bridge *bridge = pci_alloc_host_bridge(0);
+	struct fake_pci *fp = kzalloc_obj(*fp);
+	struct pci_dev *pdev = pci_alloc_dev(NULL);
 
-	bridge = pci_alloc_host_bridge(0);
-	KUNIT_ASSERT_NOT_NULL(test, bridge);
-	fp = kzalloc_obj(*fp);
-	KUNIT_ASSERT_NOT_NULL(test, fp);
-	pdev = pci_alloc_dev(NULL);
-	KUNIT_ASSERT_NOT_NULL(test, pdev);
-
-	fp->bus.ops = &arm_smmu_fake_pci_ops;
+	KUNIT_ASSERT_TRUE(fake->test, bridge && fp && pdev);
+	fp->bus.ops = &fake_pci_ops;
 	fp->bus.bridge = &bridge->dev;
 	INIT_LIST_HEAD(&fp->bus.devices);
 
@@ -82,7 +72,7 @@ struct device *arm_smmu_fake_pci_alloc(struct arm_smmu_fake *fake, u32 sid,
 	device_initialize(&pdev->dev);
 	pdev->dev.bus = &pci_bus_type;
 	pdev->dev.parent = fake->smmu.dev;
-	pdev->dev.release = arm_smmu_fake_pci_release;
+	pdev->dev.release = fake_pci_release;
 	pdev->dev.dma_mask = &pdev->dma_mask;
 	pdev->dev.dma_parms = &pdev->dma_parms;
 	dev_set_name(&pdev->dev, "%s-pci%u", dev_name(fake->smmu.dev), sid);
@@ -101,11 +91,10 @@ struct device *arm_smmu_fake_pci_alloc(struct arm_smmu_fake *fake, u32 sid,
 	return &pdev->dev;
 }
 
-/* The ATS control register of a device */
-u16 arm_smmu_fake_ats_ctrl(struct arm_smmu_fake_master *fm)
+u16 arm_smmu_fake_pci_ats_ctrl(struct device *dev)
 {
 	u16 ctrl;
 
-	pci_read_config_word(to_pci_dev(fm->dev), FAKE_ATS_CAP + PCI_ATS_CTRL, &ctrl);
+	pci_read_config_word(to_pci_dev(dev), FAKE_ATS_CAP + PCI_ATS_CTRL, &ctrl);
 	return ctrl;
 }

@@ -10,7 +10,6 @@
  *
  * Static functions are called with arm_smmu_fake_lock held.
  */
-#include <linux/kthread.h>
 #include <linux/mm.h>
 #include <linux/pci.h>
 
@@ -33,7 +32,7 @@ struct entry {
 	u64 oa;
 	u64 ttb1;
 	u64 ttb2;
-	/* Of an ATC and of a structure; of an L1STD and an L1CD, its index */
+	/* Of an ATC */
 	u32 sid;
 	u32 ssid;
 	u16 vmid;
@@ -61,7 +60,10 @@ struct entry {
 	u64 log;
 };
 
-/* A structure as it was in memory at some time since the last CFGI */
+/*
+ * A structure as it was in memory at some time since the last CFGI. Its address is
+ * the SID above the SSID, of which a table has many.
+ */
 struct image {
 	struct entry e;
 	u64 words[STRTAB_STE_DWORDS];
@@ -88,9 +90,9 @@ struct walk {
 	u32 sid;
 	u32 ssid;
 	unsigned int flags;
-	/* EVT_ID_* of the fault, and whether it was in stage 2 */
+	/* EVT_ID_*, or 0 if a fault is not reported. The stage that cannot translate. */
 	u8 event;
-	bool fault_s2;
+	const struct stage *at;
 	bool has_s1;
 	bool has_s2;
 	bool el2;
@@ -323,9 +325,10 @@ static bool ats_on(struct smmu_model_dev *dev)
 	       arm_smmu_fake_ats_ctrl(dev->fm) & PCI_ATS_CTRL_ENABLE;
 }
 
-static bool fail(struct walk *w, u8 event)
+static bool fail(struct walk *w, const struct stage *st, u8 event)
 {
 	w->event = event;
+	w->at = st;
 	return false;
 }
 
@@ -336,17 +339,7 @@ static bool refuse(struct walk *w, const char *name, u64 word)
 		add_fault(w->ms, MODEL_ILLEGAL, NULL,
 			  "%s is illegal or reserved, word %#llx, SID %#x SSID %#x",
 			  name, word, w->sid, w->ssid);
-	return fail(w, EVT_ID_BAD_STE_CONFIG);
-}
-
-static bool bad_ste(struct walk *w, const char *name, unsigned int word)
-{
-	return refuse(w, name, w->ste[word]);
-}
-
-static bool bad_cd(struct walk *w, const char *name)
-{
-	return refuse(w, name, w->cd[0]);
+	return fail(w, NULL, EVT_ID_BAD_STE_CONFIG);
 }
 
 /* A field of an STE or CD. Of @feats one is needed for all values but 0. */
@@ -456,10 +449,10 @@ static bool ste_pa(struct walk *w, u32 sid, u64 *pa)
 		*pa = virt_to_phys(&smmu->strtab_cfg.linear.table[sid]);
 		return true;
 	}
-	if (!fetch(w, MODEL_L1STD, arm_smmu_strtab_l1_idx(sid), 0, &l1))
+	if (!fetch(w, MODEL_L1STD, sid, 0, &l1))
 		return false;
 	if (!FIELD_GET(STRTAB_L1_DESC_SPAN, l1))
-		return fail(w, EVT_ID_BAD_STREAMID_CONFIG);
+		return fail(w, NULL, EVT_ID_BAD_STREAMID_CONFIG);
 	if (FIELD_GET(STRTAB_L1_DESC_SPAN, l1) != STRTAB_SPLIT + 1)
 		return refuse(w, "L1STD.Span", l1);
 	*pa = (l1 & STRTAB_L1_DESC_L2PTR_MASK) +
@@ -475,10 +468,10 @@ static bool cd_pa(struct walk *w, u32 sid, u32 ssid, u64 *pa)
 		*pa += ssid * sizeof(struct arm_smmu_cd);
 		return true;
 	}
-	if (!fetch(w, MODEL_L1CD, sid, arm_smmu_cdtab_l1_idx(ssid), &l1))
+	if (!fetch(w, MODEL_L1CD, sid, ssid, &l1))
 		return false;
 	if (!(l1 & CTXDESC_L1_DESC_V))
-		return fail(w, EVT_ID_BAD_SUBSTREAMID_CONFIG);
+		return fail(w, NULL, EVT_ID_BAD_SUBSTREAMID_CONFIG);
 	*pa = l1 & ~CTXDESC_L1_DESC_V;
 	if (*pa & ~GENMASK_ULL(51, 16))
 		return refuse(w, "L1CD.L2Ptr", l1);
@@ -488,15 +481,16 @@ static bool cd_pa(struct walk *w, u32 sid, u32 ssid, u64 *pa)
 
 static bool read_struct(struct walk *w, u8 kind, u32 sid, u32 ssid, u64 *words)
 {
+	struct arm_smmu_strtab_cfg *cfg = &w->ms->fake->smmu.strtab_cfg;
 	bool is_cd = kind == MODEL_L1CD || kind == MODEL_CD;
 	u64 pa = w->ste[0] & STRTAB_STE_0_S1CTXPTR_MASK, *p;
 	struct entry e;
 	int i;
 
 	if (kind == MODEL_L1STD)
-		pa = virt_to_phys(&w->ms->fake->smmu.strtab_cfg.l2.l1tab[sid]);
+		pa = virt_to_phys(&cfg->l2.l1tab[arm_smmu_strtab_l1_idx(sid)]);
 	else if (kind == MODEL_L1CD)
-		pa += ssid * sizeof(u64);
+		pa += arm_smmu_cdtab_l1_idx(ssid) * sizeof(u64);
 	else if (!(is_cd ? cd_pa(w, sid, ssid, &pa) : ste_pa(w, sid, &pa)))
 		return false;
 	/* A CD table is at an IPA if stage 2 is on */
@@ -507,35 +501,45 @@ static bool read_struct(struct walk *w, u8 kind, u32 sid, u32 ssid, u64 *words)
 	}
 	p = to_ptr(pa);
 	if (!p)
-		return fail(w, is_cd ? EVT_ID_CD_FETCH_FAULT : EVT_ID_STE_FETCH_FAULT);
+		return fail(w, NULL, is_cd ? EVT_ID_CD_FETCH_FAULT : EVT_ID_STE_FETCH_FAULT);
 	/* Pairs with the WRITE_ONCE()s in entry_set() */
 	for (i = 0; i < num_words(kind); i++)
 		words[i] = le64_to_cpu((__force __le64)READ_ONCE(p[i]));
 	return true;
 }
 
-static bool is_of(const struct image *im, u8 kind, u32 sid, u32 ssid)
+static struct entry struct_entry(u8 kind, u32 sid, u32 ssid)
 {
-	return im->e.kind == kind && im->e.sid == sid && im->e.ssid == ssid;
+	static const u64 sizes[] = {
+		[MODEL_L1STD] = (u64)STRTAB_NUM_L2_STES << 32, [MODEL_STE] = BIT_ULL(32),
+		[MODEL_L1CD] = CTXDESC_L2_ENTRIES, [MODEL_CD] = 1,
+	};
+
+	return (struct entry){
+		.kind = kind,
+		.ia = ((u64)sid << 32 | ssid) & ~(sizes[kind] - 1),
+		.inv_size = sizes[kind],
+	};
 }
 
-static void add_image(struct walk *w, u8 kind, u32 sid, u32 ssid, const u64 *words)
+static void add_image(struct walk *w, struct entry *e, const u64 *words)
 {
 	struct smmu *ms = w->ms;
 	struct image *im, *slot = NULL;
-	size_t size = num_words(kind) * sizeof(*words);
+	size_t size = num_words(e->kind) * sizeof(*words);
 
 	for (im = ms->images; im != ms->images + MODEL_NUM_IMAGES; im++) {
 		if (im->e.kind == MODEL_FREE)
 			slot = im;
-		else if (is_of(im, kind, sid, ssid) && !memcmp(im->words, words, size))
+		else if (im->e.kind == e->kind && im->e.ia == e->ia &&
+			 !memcmp(im->words, words, size))
 			return;
 	}
 	if (!slot)
 		slot = &ms->images[rnd(ms->model) % MODEL_NUM_IMAGES];
-	*slot = (struct image){ .e = { .sid = sid, .ssid = ssid } };
+	set_source(w, e->kind, e);
+	*slot = (struct image){ .e = *e };
 	memcpy(slot->words, words, size);
-	set_source(w, kind, &slot->e);
 }
 
 /*
@@ -546,11 +550,12 @@ static void add_image(struct walk *w, u8 kind, u32 sid, u32 ssid, const u64 *wor
 static bool fetch(struct walk *w, u8 kind, u32 sid, u32 ssid, u64 *words)
 {
 	struct smmu *ms = w->ms;
+	struct entry e = struct_entry(kind, sid, ssid);
 	const struct image *im, *found[4];
 	unsigned int num = 0, i;
 
 	for (im = ms->images; may_cache(w) && im != ms->images + MODEL_NUM_IMAGES; im++)
-		if (is_of(im, kind, sid, ssid) && num < ARRAY_SIZE(found))
+		if (im->e.kind == kind && im->e.ia == e.ia && num < ARRAY_SIZE(found))
 			found[num++] = im;
 	if (!num || !coin(w)) {
 		if (!read_struct(w, kind, sid, ssid, words))
@@ -558,7 +563,7 @@ static bool fetch(struct walk *w, u8 kind, u32 sid, u32 ssid, u64 *words)
 		/* Whether an invalid L1STD may be cached is not modelled */
 		if (may_cache(w) &&
 		    (kind != MODEL_L1STD || FIELD_GET(STRTAB_L1_DESC_SPAN, *words)))
-			add_image(w, kind, sid, ssid, words);
+			add_image(w, &e, words);
 		return true;
 	}
 	ms->model->stats.hits++;
@@ -603,17 +608,17 @@ static bool decode_s2(struct walk *w)
 	st->s2 = true;
 	st->level = (tg ? 3 : 2) - sl0;
 	if (sl0 == 3 || st->level > 3)
-		return bad_ste(w, "STE.S2SL0", 2);
+		return refuse(w, "STE.S2SL0", w->ste[2]);
 	bits = set_stage(w, st, tg, FIELD_GET(STRTAB_STE_2_VTCR_S2T0SZ, vtcr),
 			 FIELD_GET(STRTAB_STE_2_VTCR_S2PS, vtcr));
 	/* Up to 16 tables are concatenated at the first level */
 	if (bits <= 0 || bits > st->tg - 3 + 4)
-		return bad_ste(w, "STE.S2TG, S2T0SZ or S2SL0", 2);
+		return refuse(w, "STE.S2TG, S2T0SZ or S2SL0", w->ste[2]);
 	st->ttb = w->ste[3] & STRTAB_STE_3_S2TTB_MASK;
 	if (!is_table_aligned(st->ttb, bits))
-		return bad_ste(w, "STE.S2TTB", 3);
+		return refuse(w, "STE.S2TTB", w->ste[3]);
 	st->stall = w->ste[2] & STRTAB_STE_2_S2S;
-	return !w->eats || !st->stall || bad_ste(w, "STE.EATS with S2S", 1);
+	return !w->eats || !st->stall || refuse(w, "STE.EATS with S2S", w->ste[1]);
 }
 
 static bool decode_ste(struct walk *w)
@@ -621,11 +626,11 @@ static bool decode_ste(struct walk *w)
 	unsigned int cfg = FIELD_GET(STRTAB_STE_0_CFG, w->ste[0]);
 
 	if (!(w->ste[0] & STRTAB_STE_0_V))
-		return fail(w, EVT_ID_BAD_STE_CONFIG);
+		return fail(w, NULL, EVT_ID_BAD_STE_CONFIG);
 	if (!check_fields(w, ste_fields, ARRAY_SIZE(ste_fields), w->ste))
 		return false;
 	if (cfg == STRTAB_STE_0_CFG_ABORT)
-		return fail(w, 0);
+		return fail(w, NULL, 0);
 	if (cfg == STRTAB_STE_0_CFG_BYPASS)
 		return true;
 
@@ -633,7 +638,7 @@ static bool decode_ste(struct walk *w)
 	w->eats = FIELD_GET(STRTAB_STE_1_EATS, w->ste[1]);
 	w->vmid = FIELD_GET(STRTAB_STE_2_S2VMID, w->ste[2]);
 	if (w->vmid >> w->ms->fake->smmu.vmid_bits)
-		return bad_ste(w, "STE.S2VMID", 2);
+		return refuse(w, "STE.S2VMID", w->ste[2]);
 	if (cfg & 2)
 		return decode_s2(w);
 	if (FIELD_GET(STRTAB_STE_1_STRW, w->ste[1]) == STRTAB_STE_1_STRW_EL2) {
@@ -651,25 +656,25 @@ static bool get_ssid(struct walk *w, u32 *ssid)
 	u64 size = 64ULL << cdmax;
 
 	if (!w->has_s1)
-		return w->ssid == MODEL_NO_SSID || fail(w, EVT_ID_BAD_SUBSTREAMID_CONFIG);
+		return w->ssid == MODEL_NO_SSID || fail(w, NULL, EVT_ID_BAD_SUBSTREAMID_CONFIG);
 	if (cdmax > w->ms->fake->smmu.ssid_bits)
-		return bad_ste(w, "STE.S1CDMax", 0);
+		return refuse(w, "STE.S1CDMax", w->ste[0]);
 	if (cdmax && FIELD_GET(STRTAB_STE_0_S1FMT, w->ste[0]))
 		size = 8ULL << max_t(int, cdmax - 10, 3);
 	if (!IS_ALIGNED(w->ste[0] & STRTAB_STE_0_S1CTXPTR_MASK, size))
-		return bad_ste(w, "STE.S1ContextPtr", 0);
+		return refuse(w, "STE.S1ContextPtr", w->ste[0]);
 
 	if (w->ssid != MODEL_NO_SSID) {
 		*ssid = w->ssid;
 		return (!(w->ssid >> cdmax) &&
 			(w->ssid || dss != STRTAB_STE_1_S1DSS_SSID0)) ||
-		       fail(w, EVT_ID_BAD_SUBSTREAMID_CONFIG);
+		       fail(w, NULL, EVT_ID_BAD_SUBSTREAMID_CONFIG);
 	}
 	*ssid = 0;
 	if (!cdmax || dss == STRTAB_STE_1_S1DSS_SSID0)
 		return true;
 	if (dss == STRTAB_STE_1_S1DSS_TERMINATE)
-		return fail(w, EVT_ID_STREAM_DISABLED_FAULT);
+		return fail(w, NULL, EVT_ID_STREAM_DISABLED_FAULT);
 	w->has_s1 = false;
 	return true;
 }
@@ -681,20 +686,20 @@ static bool decode_cd(struct walk *w)
 	int bits;
 
 	if (!(cd0 & CTXDESC_CD_0_V))
-		return fail(w, EVT_ID_BAD_CD_CONFIG);
+		return fail(w, NULL, EVT_ID_BAD_CD_CONFIG);
 	if (!check_fields(w, cd_fields, ARRAY_SIZE(cd_fields), w->cd))
 		return false;
 
 	w->asid = FIELD_GET(CTXDESC_CD_0_ASID, cd0);
 	if (w->asid >> w->ms->fake->smmu.asid_bits)
-		return bad_cd(w, "CD.ASID");
+		return refuse(w, "CD.ASID", w->cd[0]);
 	st->ha = cd0 & CTXDESC_CD_0_TCR_HA;
 	st->hd = cd0 & CTXDESC_CD_0_TCR_HD;
 	if (st->hd && !st->ha)
-		return bad_cd(w, "CD.HD without HA");
+		return refuse(w, "CD.HD without HA", w->cd[0]);
 	st->stall = cd0 & CTXDESC_CD_0_S;
 	if (st->stall && w->ste[1] & STRTAB_STE_1_S1STALLD)
-		return bad_cd(w, "CD.S with S1STALLD");
+		return refuse(w, "CD.S with S1STALLD", w->cd[0]);
 	st->off = cd0 & CTXDESC_CD_0_TCR_EPD0;
 	if (st->off)
 		return true;
@@ -702,9 +707,9 @@ static bool decode_cd(struct walk *w)
 			 FIELD_GET(CTXDESC_CD_0_TCR_T0SZ, cd0),
 			 FIELD_GET(CTXDESC_CD_0_TCR_IPS, cd0));
 	if (bits < 0)
-		return bad_cd(w, "CD.TG0 or T0SZ");
+		return refuse(w, "CD.TG0 or T0SZ", w->cd[0]);
 	st->ttb = w->cd[1] & CTXDESC_CD_1_TTB0_MASK;
-	return is_table_aligned(st->ttb, bits) || bad_cd(w, "CD.TTB0");
+	return is_table_aligned(st->ttb, bits) || refuse(w, "CD.TTB0", w->cd[0]);
 }
 
 static bool begin(struct walk *w)
@@ -714,12 +719,6 @@ static bool begin(struct walk *w)
 	if (!fetch(w, MODEL_STE, w->sid, 0, w->ste) || !decode_ste(w) || !get_ssid(w, &ssid))
 		return false;
 	return !w->has_s1 || (fetch(w, MODEL_CD, w->sid, ssid, w->cd) && decode_cd(w));
-}
-
-static bool stage_fail(struct walk *w, const struct stage *st, u8 event)
-{
-	w->fault_s2 = st->s2;
-	return fail(w, event);
 }
 
 /* Where is the descriptor? The page table of stage 1 is behind stage 2. */
@@ -733,7 +732,7 @@ static u64 *desc_ptr(struct walk *w, const struct stage *st, u64 addr, struct en
 		addr = s2.oa + (addr - s2.ia);
 	}
 	if (!to_ptr(addr))
-		stage_fail(w, st, EVT_ID_WALK_EABT);
+		fail(w, NULL, EVT_ID_WALK_EABT);
 	e->desc_pa = addr;
 	return to_ptr(addr);
 }
@@ -747,7 +746,7 @@ static bool walk_tables(struct walk *w, const struct stage *st, u64 ia, unsigned
 	u64 table = st->ttb, mask;
 
 	if (st->off || ia >> st->ia_bits)
-		return stage_fail(w, st, EVT_ID_TRANSLATION_FAULT);
+		return fail(w, st, EVT_ID_TRANSLATION_FAULT);
 	if (coin(w) && find(w, kind, ia, e)) {
 		level = e->level + 1;
 		table = e->oa;
@@ -763,13 +762,13 @@ static bool walk_tables(struct walk *w, const struct stage *st, u64 ia, unsigned
 			return false;
 		e->desc = le64_to_cpu((__force __le64)READ_ONCE(**p));
 		if (!(e->desc & TTD_VALID))
-			return stage_fail(w, st, EVT_ID_TRANSLATION_FAULT);
+			return fail(w, st, EVT_ID_TRANSLATION_FAULT);
 		if (level == 3 || !(e->desc & TTD_TYPE))
-			return stop == 4 || stage_fail(w, st, EVT_ID_TRANSLATION_FAULT);
+			return stop == 4 || fail(w, st, EVT_ID_TRANSLATION_FAULT);
 
 		table = e->desc & TTD_ADDR;
 		if (table >> st->oa_bits)
-			return stage_fail(w, st, EVT_ID_ADDR_SIZE_FAULT);
+			return fail(w, st, EVT_ID_ADDR_SIZE_FAULT);
 		if (e->desc & TTD_TABLE_ATTRS)
 			return refuse(w, "NSTable or APTable", e->desc);
 		e->oa = table;
@@ -797,16 +796,16 @@ static bool decode_leaf(struct walk *w, const struct stage *st, struct entry *e)
 	bool may_be_block = e->level == 2 || (e->level == 1 && st->tg == 12);
 
 	if (!(e->desc & TTD_TYPE) && !may_be_block)
-		return stage_fail(w, st, EVT_ID_TRANSLATION_FAULT);
+		return fail(w, st, EVT_ID_TRANSLATION_FAULT);
 	e->oa = e->desc & TTD_ADDR & ~(e->size - 1);
 	if (e->oa >> st->oa_bits)
-		return stage_fail(w, st, EVT_ID_ADDR_SIZE_FAULT);
+		return fail(w, st, EVT_ID_ADDR_SIZE_FAULT);
 	if (!(e->desc & TTD_AF) && !st->ha && !is_peek(w))
-		return stage_fail(w, st, EVT_ID_ACCESS_FAULT);
+		return fail(w, st, EVT_ID_ACCESS_FAULT);
 	e->global = !st->s2 && !(e->desc & TTD_NG);
 	set_perm(st, e);
 	return !(w->flags & MODEL_WRITE) || e->perm & MODEL_WRITE ||
-	       stage_fail(w, st, EVT_ID_PERMISSION_FAULT);
+	       fail(w, st, EVT_ID_PERMISSION_FAULT);
 }
 
 /*
@@ -899,7 +898,7 @@ static bool xlat_s2(struct walk *w, u64 ipa, bool table, struct entry *e)
 		w->flags &= ~MODEL_WRITE;
 	ret = xlat_stage(w, &w->s2, ipa, e);
 	if (ret && table && !(e->perm & MODEL_READ))
-		ret = stage_fail(w, &w->s2, EVT_ID_PERMISSION_FAULT);
+		ret = fail(w, &w->s2, EVT_ID_PERMISSION_FAULT);
 	w->flags = flags;
 	return ret;
 }
@@ -933,7 +932,7 @@ static bool xlat(struct walk *w, u64 ia, struct entry *e)
 			.size = PAGE_SIZE,
 			.perm = MODEL_READ | MODEL_WRITE,
 		};
-		return !(ia >> w->ms->fake->smmu.oas) || fail(w, EVT_ID_ADDR_SIZE_FAULT);
+		return !(ia >> w->ms->fake->smmu.oas) || fail(w, NULL, EVT_ID_ADDR_SIZE_FAULT);
 	}
 	if (!w->has_s1)
 		return xlat_s2(w, ia, false, e);
@@ -1008,23 +1007,6 @@ static void fill(struct smmu *ms, bool all)
 	}
 }
 
-static void drop_images(struct smmu *ms, unsigned int kinds, u32 first_sid, u32 last_sid,
-			u32 first_ssid, u32 last_ssid)
-{
-	struct image *im;
-
-	for (im = ms->images; im != ms->images + MODEL_NUM_IMAGES; im++) {
-		u32 num_sids = im->e.kind == MODEL_L1STD ? STRTAB_NUM_L2_STES : 1;
-		u32 num_ssids = im->e.kind == MODEL_L1CD ? CTXDESC_L2_ENTRIES : 1;
-		u32 sid = im->e.sid * num_sids, ssid = im->e.ssid * num_ssids;
-
-		if (!(kinds & BIT(im->e.kind)) || sid > last_sid || ssid > last_ssid ||
-		    sid + num_sids <= first_sid || ssid + num_ssids <= first_ssid)
-			continue;
-		im->e.kind = MODEL_FREE;
-	}
-}
-
 /* What a command matches. Fields that do not count are negative. */
 struct scope {
 	unsigned int kinds;
@@ -1047,6 +1029,8 @@ static bool in_scope(const struct scope *s, const struct entry *e)
 	if (!(s->kinds & BIT(e->kind)) || s->addr > (e->ia | (e->inv_size - 1)) ||
 	    s->last < (e->ia & ~(e->inv_size - 1)))
 		return false;
+	if (e->kind >= MODEL_L1STD)
+		return true;
 	if (e->kind == MODEL_ATC_ENTRY)
 		return e->sid == s->sid && (s->ssid < 0 || e->ssid == s->ssid) &&
 		       !(s->ssids && e->ssid == MODEL_NO_SSID);
@@ -1061,8 +1045,12 @@ static bool in_scope(const struct scope *s, const struct entry *e)
 
 static void drop(struct smmu *ms, const struct scope *s)
 {
+	struct image *im;
 	struct entry *e;
 
+	for (im = ms->images; im != ms->images + MODEL_NUM_IMAGES; im++)
+		if (in_scope(s, &im->e))
+			im->e.kind = MODEL_FREE;
 	for (e = ms->tlb; e != ms->tlb + ms->num_tlb; e++) {
 		if (!in_scope(s, e))
 			continue;
@@ -1091,7 +1079,11 @@ static void bad_cmd(struct smmu *ms, const char *field, const struct arm_smmu_cm
 /* Entries of both stages are found by VA only */
 #define KINDS_S2	(BIT(MODEL_TABLE2) | BIT(MODEL_S2))
 
-/* A command: its fields (4.2 to 4.6), the feature it needs, what a TLBI removes */
+#define KINDS_CD	(BIT(MODEL_L1CD) | BIT(MODEL_CD))
+/* With an STE go the CDs that it leads to (4.3.1) */
+#define KINDS_STE	(BIT(MODEL_L1STD) | BIT(MODEL_STE) | KINDS_CD)
+
+/* A command: its fields (4.2 to 4.6), the feature it needs, what it removes */
 struct cmd {
 	u8 op;
 	u64 fields[CMDQ_ENT_DWORDS];
@@ -1101,10 +1093,10 @@ struct cmd {
 
 static const struct cmd cmds[] = {
 	{ CMDQ_OP_PREFETCH_CFG, { CMDQ_0_SSV | SIDS | SSIDS, ~0ULL }, ~0 },
-	{ CMDQ_OP_CFGI_STE, { SIDS, CMDQ_CFGI_1_LEAF }, ~0 },
-	{ CMDQ_OP_CFGI_ALL, { SIDS, CMDQ_CFGI_1_RANGE }, ~0 },
-	{ CMDQ_OP_CFGI_CD, { SIDS | SSIDS, CMDQ_CFGI_1_LEAF }, FEAT(TRANS_S1) },
-	{ CMDQ_OP_CFGI_CD_ALL, { SIDS }, FEAT(TRANS_S1) },
+	{ CMDQ_OP_CFGI_STE, { SIDS, CMDQ_CFGI_1_LEAF }, ~0, KINDS_STE },
+	{ CMDQ_OP_CFGI_ALL, { SIDS, CMDQ_CFGI_1_RANGE }, ~0, KINDS_STE },
+	{ CMDQ_OP_CFGI_CD, { SIDS | SSIDS, CMDQ_CFGI_1_LEAF }, FEAT(TRANS_S1), KINDS_CD },
+	{ CMDQ_OP_CFGI_CD_ALL, { SIDS }, FEAT(TRANS_S1), KINDS_CD },
 	{ CMDQ_OP_TLBI_NH_ALL, { VMIDS }, FEAT(TRANS_S1), KINDS_S1 },
 	{ CMDQ_OP_TLBI_NH_ASID, { VMIDS | ASIDS }, FEAT(TRANS_S1), KINDS_S1 },
 	{ CMDQ_OP_TLBI_NH_VA, { VMIDS | ASIDS | RANGE_0, RANGE_VA }, FEAT(TRANS_S1), KINDS_S1 },
@@ -1123,19 +1115,17 @@ static const struct cmd cmds[] = {
 static const struct cmd *find_cmd(struct smmu *ms, const struct arm_smmu_cmd *cmd)
 {
 	const struct cmd *c = cmds;
-	const char *field = NULL;
 
 	while (c != cmds + ARRAY_SIZE(cmds) && c->op != FIELD_GET(CMDQ_0_OP, cmd->data[0]))
 		c++;
 	if (c == cmds + ARRAY_SIZE(cmds) || !(ms->fake->smmu.features & c->feats))
-		field = "opcode";
+		bad_cmd(ms, "opcode", cmd);
 	else if (cmd->data[0] & ~(c->fields[0] | CMDQ_0_OP))
-		field = "word 0";
+		bad_cmd(ms, "word 0", cmd);
 	else if (cmd->data[1] & ~c->fields[1])
-		field = "word 1";
-	if (!field)
+		bad_cmd(ms, "word 1", cmd);
+	else
 		return c;
-	bad_cmd(ms, field, cmd);
 	return NULL;
 }
 
@@ -1185,6 +1175,24 @@ static bool decode_range(struct smmu *ms, const struct arm_smmu_cmd *cmd, struct
 	if (s->ttl)
 		s->addr &= ~(BIT_ULL(shift + (3 - s->ttl) * (shift - 3)) - 1);
 	return true;
+}
+
+static void apply_cfgi(struct smmu *ms, const struct cmd *c, const struct arm_smmu_cmd *cmd)
+{
+	struct scope s = { .kinds = c->kinds };
+	u64 num = 1;
+
+	if (c->op == CMDQ_OP_CFGI_ALL)
+		num = 2ULL << FIELD_GET(CMDQ_CFGI_1_RANGE, cmd->data[1]);
+	else if (cmd->data[1] & CMDQ_CFGI_1_LEAF)
+		s.kinds &= ~BIT(c->op == CMDQ_OP_CFGI_CD ? MODEL_L1CD : MODEL_L1STD);
+	s.addr = (FIELD_GET(CMDQ_CFGI_0_SID, cmd->data[0]) & ~(num - 1)) << 32;
+	s.last = s.addr + (num << 32) - 1;
+	if (c->op == CMDQ_OP_CFGI_CD) {
+		s.addr |= FIELD_GET(CMDQ_CFGI_0_SSID, cmd->data[0]);
+		s.last = s.addr;
+	}
+	drop(ms, &s);
 }
 
 static void apply_tlbi(struct smmu *ms, const struct cmd *c, const struct arm_smmu_cmd *cmd)
@@ -1266,29 +1274,15 @@ static void apply_resume(struct smmu *ms, const struct arm_smmu_cmd *cmd)
 
 static void apply(struct smmu *ms, const struct arm_smmu_cmd *cmd)
 {
-	const unsigned int cds = BIT(MODEL_CD) | BIT(MODEL_L1CD);
-	const unsigned int stes = cds | BIT(MODEL_STE), all = stes | BIT(MODEL_L1STD);
 	const struct cmd *c = find_cmd(ms, cmd);
-	u32 ssid = FIELD_GET(CMDQ_CFGI_0_SSID, cmd->data[0]);
-	u32 sid = FIELD_GET(CMDQ_CFGI_0_SID, cmd->data[0]);
-	bool leaf = cmd->data[1] & CMDQ_CFGI_1_LEAF;
-	u64 span = 2ULL << FIELD_GET(CMDQ_CFGI_1_RANGE, cmd->data[1]);
 
 	ms->model->stats.cmds++;
 	ms->num_hot = 0;
 	if (!c)
 		return;
 	switch (c->op) {
-	case CMDQ_OP_CFGI_STE:
-		/* With the STE go the CDs that it leads to (4.3.1) */
-		return drop_images(ms, leaf ? stes : all, sid, sid, 0, U32_MAX);
-	case CMDQ_OP_CFGI_ALL:
-		sid &= ~(span - 1);
-		return drop_images(ms, all, sid, sid + (span - 1), 0, U32_MAX);
-	case CMDQ_OP_CFGI_CD:
-		return drop_images(ms, leaf ? BIT(MODEL_CD) : cds, sid, sid, ssid, ssid);
-	case CMDQ_OP_CFGI_CD_ALL:
-		return drop_images(ms, cds, sid, sid, 0, U32_MAX);
+	case CMDQ_OP_CFGI_STE ... CMDQ_OP_CFGI_CD_ALL:
+		return apply_cfgi(ms, c, cmd);
 	case CMDQ_OP_ATC_INV:
 		return apply_atc_inv(ms, cmd);
 	case CMDQ_OP_RESUME:
@@ -1363,11 +1357,11 @@ static const struct arm_smmu_fake_ops model_ops = {
 static void exit_model(void *data)
 {
 	struct smmu_model *model = data;
-	struct smmu_model_stats *s = &model->stats;
 
 	kunit_info(model->test,
 		   "model: seed %llu steps %llu fills %llu hits %llu cmds %llu events %llu httu %llu\n",
-		   model->seed, s->steps, s->fills, s->hits, s->cmds, s->events, s->httu);
+		   model->seed, model->stats.steps, model->stats.fills, model->stats.hits,
+		   model->stats.cmds, model->stats.events, model->stats.httu);
 }
 
 /**
@@ -1485,22 +1479,17 @@ void smmu_model_untrack(struct smmu_model_set *set, u64 val)
 /* Report a fault as an event record (7.3), or stall */
 static int report_event(struct walk *w, u64 addr)
 {
-	bool s2 = w->fault_s2;
-	bool is_xlat = w->event >= EVT_ID_TRANSLATION_FAULT &&
-		       w->event <= EVT_ID_PERMISSION_FAULT;
-	bool stall = is_xlat && (s2 ? w->s2.stall : w->has_s1 && w->s1.stall);
-	bool record = s2 ? w->ste[2] & STRTAB_STE_2_S2R :
-			   !w->has_s1 || w->cd[0] & CTXDESC_CD_0_R;
+	bool stall = w->at && w->at->stall;
 	u64 evt[EVTQ_ENT_DWORDS] = {};
 
-	/* CD.R and STE.S2R: a fault that does not stall may go unreported */
-	if (!w->event || (is_xlat && !stall && !record))
+	if (!w->event)
 		return -EFAULT;
 	evt[0] = FIELD_PREP(EVTQ_0_ID, w->event) | FIELD_PREP(EVTQ_0_SID, w->sid);
 	if (w->ssid != MODEL_NO_SSID)
 		evt[0] |= EVTQ_0_SSV | FIELD_PREP(EVTQ_0_SSID, w->ssid);
-	if (w->event >= EVT_ID_TRANSLATION_FAULT) {
-		evt[1] = (w->flags & MODEL_WRITE ? 0 : EVTQ_1_RnW) | (s2 ? EVTQ_1_S2 : 0);
+	if (w->at) {
+		evt[1] = (w->flags & MODEL_WRITE ? 0 : EVTQ_1_RnW) |
+			 (w->at->s2 ? EVTQ_1_S2 : 0);
 		evt[2] = addr;
 	}
 	if (stall) {
@@ -1523,13 +1512,13 @@ static bool do_dma(struct walk *w, u64 addr, struct entry *e)
 		return false;
 	/* CR0.ATSCHK: the STE is looked at for a translated access, too */
 	if (ats && w->eats != STRTAB_STE_1_EATS_TRANS)
-		return fail(w, 0);
+		return fail(w, NULL, 0);
 	if (ats && coin(w) && find(w, MODEL_ATC_ENTRY, addr, e) && !(perm & ~e->perm))
 		return true;
 	if (!xlat(w, addr, e))
 		return false;
 	if (!(e->perm & MODEL_READ) && (ats || !(w->flags & MODEL_WRITE)))
-		return fail(w, EVT_ID_PERMISSION_FAULT);
+		return fail(w, w->has_s1 ? &w->s1 : &w->s2, EVT_ID_PERMISSION_FAULT);
 	if (ats)
 		insert_atc(w, e);
 	return true;
@@ -1540,15 +1529,12 @@ static bool do_dma(struct walk *w, u64 addr, struct entry *e)
  * @dev: the device
  * @ssid: its PASID or MODEL_NO_SSID
  * @addr: the address
- * @flags: MODEL_READ, WRITE, ATS, CACHED, FRESH and QUIET
+ * @flags: MODEL_READ, WRITE, ATS, CACHED, FRESH and QUIET. ATS if it is on.
  * @pa: set to the output address
  *
- * With ATS off a device makes untranslated accesses only, whatever @flags say.
- *
- * Return: 0; -EFAULT if there is no translation, with an event record;
- * -EINPROGRESS if the transaction stalls, with an event record as well. In
- * &smmu_model_dev.stall is what becomes of it: -EAGAIN if CMD_RESUME says that it
- * is to be retried, -EFAULT if it was aborted.
+ * Return: 0; -EFAULT if there is no translation; -EINPROGRESS if the transaction
+ * stalls. Then &smmu_model_dev.stall becomes -EAGAIN if it is to be retried, or
+ * -EFAULT if it was aborted. Both come with an event record.
  */
 int smmu_model_dma(struct smmu_model_dev *dev, u32 ssid, u64 addr, unsigned int flags,
 		   u64 *pa)
@@ -1572,41 +1558,17 @@ int smmu_model_dma(struct smmu_model_dev *dev, u32 ssid, u64 addr, unsigned int 
 }
 
 /**
- * smmu_model_fill() - Fill all caches with everything that is reachable now
+ * smmu_model_fill() - Fill the caches from what is reachable now
  * @model: the model
+ * @all: with everything, or else with one translation or none
  */
-void smmu_model_fill(struct smmu_model *model)
+void smmu_model_fill(struct smmu_model *model, bool all)
 {
 	struct smmu *ms;
 
 	list_for_each_entry(ms, &model->smmus, list)
 		scoped_guard(raw_spinlock_irqsave, &arm_smmu_fake_lock)
-			fill(ms, true);
-}
-
-static int run_adversary(void *data)
-{
-	struct smmu_model *model = data;
-	struct smmu *ms;
-
-	while (!kthread_should_stop()) {
-		scoped_guard(raw_spinlock_irqsave, &arm_smmu_fake_lock)
-			list_for_each_entry(ms, &model->smmus, list)
-				fill(ms, false);
-		cond_resched();
-		cpu_relax();
-	}
-	return 0;
-}
-
-/**
- * smmu_model_adversary_start() - Fill the caches from a CPU until the test ends
- * @model: the model
- * @cpu: the CPU
- */
-void smmu_model_adversary_start(struct smmu_model *model, unsigned int cpu)
-{
-	wake_up_process(arm_smmu_fake_create_task(model->test, run_adversary, model, cpu));
+			fill(ms, all);
 }
 
 /**
@@ -1662,30 +1624,21 @@ static bool same_source(const struct walk *w, const struct entry *e)
 static void check_image(struct smmu *ms, const struct image *im)
 {
 	const struct entry *e = &im->e;
-	struct walk w = {
-		.ms = ms,
-		.sid = e->sid,
-		.ssid = MODEL_NO_SSID,
-		.flags = MODEL_PEEK,
-	};
+	u32 sid = upper_32_bits(e->ia);
+	struct walk w = { .ms = ms, .sid = sid, .ssid = MODEL_NO_SSID, .flags = MODEL_PEEK };
 	u64 words[STRTAB_STE_DWORDS] = {};
-	unsigned int i;
 
 	/* Finds the STE for the sake of the CD, whatever is thought of it */
-	if (e->kind == MODEL_L1CD || e->kind == MODEL_CD) {
+	if (BIT(e->kind) & KINDS_CD) {
 		begin(&w);
 		if (!(FIELD_GET(STRTAB_STE_0_CFG, w.ste[0]) & 1)) {
 			add_fault(ms, MODEL_STALE, e, "the STE %#llx has no stage 1", w.ste[0]);
 			return;
 		}
 	}
-	if (!fetch(&w, e->kind, e->sid, e->ssid, words))
-		return;
-	for (i = 0; i < STRTAB_STE_DWORDS && im->words[i] == words[i]; i++)
-		;
-	if (i < STRTAB_STE_DWORDS)
-		add_fault(ms, MODEL_STALE, e, "word %u is %#llx, in memory %#llx", i,
-			  im->words[i], words[i]);
+	if (fetch(&w, e->kind, sid, lower_32_bits(e->ia), words) &&
+	    memcmp(im->words, words, sizeof(words)))
+		add_fault(ms, MODEL_STALE, e, "%*ph in memory", (int)sizeof(words), words);
 }
 
 static bool repeat_walk(struct walk *w, const struct entry *e, u64 ia, struct entry *now)
@@ -1758,9 +1711,8 @@ static bool check_atc(struct smmu *ms, const struct entry *e, struct walk *w)
  * @dev: the device
  * @ssid: the PASID that was detached or replaced, or MODEL_NO_SSID
  *
- * No ATC entry may be left from a domain to which it is not attached, and what is
- * cached of its STE and CD must be what is in memory. Nothing else is attached to
- * or detached from this device at the same time, but anything from others.
+ * No ATC entry may be left from that domain, and what is cached of its STE and CD
+ * must be what is in memory. No other attach or detach of the device is under way.
  */
 void smmu_model_left(struct smmu_model_dev *dev, u32 ssid)
 {
@@ -1776,8 +1728,9 @@ void smmu_model_left(struct smmu_model_dev *dev, u32 ssid)
 		    find_dev(ms, e->sid) == dev)
 			check_atc(ms, e, &w);
 	for (im = ms->images; im != ms->images + MODEL_NUM_IMAGES; im++)
-		if ((im->e.kind == MODEL_STE || (im->e.kind == MODEL_CD && im->e.ssid == cd)) &&
-		    find_dev(ms, im->e.sid) == dev)
+		if ((im->e.kind == MODEL_STE ||
+		     (im->e.kind == MODEL_CD && lower_32_bits(im->e.ia) == cd)) &&
+		    find_dev(ms, upper_32_bits(im->e.ia)) == dev)
 			check_image(ms, im);
 }
 
@@ -1812,12 +1765,10 @@ static struct walk *find_walk(struct smmu *ms, const struct entry *e)
  * @pa: the first output address
  * @size: how many
  *
- * To be called when an unmap, a detach or the like has returned, after which no
- * device is to reach them. All caches are looked at now, and every translation
- * from now on. Of more than 64 calls the latest count.
- *
- * A TLB entry to which no STE and CD lead is not looked at before it is used: a
- * detach by another thread may be about to flush it.
+ * To be called when an unmap, a detach or the like has returned. All caches are
+ * looked at now, and every translation from now on. Of more than 64 calls the latest
+ * count. A TLB entry to which no STE and CD lead is not looked at before it is used:
+ * a detach by another thread may be about to flush it.
  */
 void smmu_model_retire(struct smmu_model *model, u64 pa, u64 size)
 {
@@ -1863,10 +1814,8 @@ static void check_tlb(struct smmu *ms, const struct entry *e)
  * smmu_model_check() - Compare all caches with memory
  * @model: the model
  *
- * To be called when nothing is under way: no attach, no map, no invalidation.
- * An adversary may run. Nothing may be cached that a walk of memory would not
- * find now, or under an ID that is free. Only PASIDs that the adversary uses are
- * looked at.
+ * To be called when no attach, no map and no invalidation is under way. Nothing may
+ * be cached that a walk of memory would not find now, or under an ID that is free.
  */
 void smmu_model_check(struct smmu_model *model)
 {

@@ -30,22 +30,13 @@
 /* Report no event record and do not stall */
 #define MODEL_QUIET		BIT(5)
 
-/**
- * enum smmu_model_fault - What the model and its oracle object to
- * @MODEL_ILLEGAL: a structure or command with an illegal or reserved value
- * @MODEL_REACH: a cached entry or a DMA reaches retired memory
- * @MODEL_STALE: a cached entry differs from memory where it must not
- * @MODEL_TAG: an entry is under an ID that is free or that no STE or CD uses
- * @MODEL_ATC: an ATC has an entry where ATS is off, or of a domain that the
- *	       device has left
- * @MODEL_NUM_FAULTS: number of these
- */
+/* What the model and its oracle object to */
 enum smmu_model_fault {
-	MODEL_ILLEGAL,
-	MODEL_REACH,
-	MODEL_STALE,
-	MODEL_TAG,
-	MODEL_ATC,
+	MODEL_ILLEGAL,		/* a structure or command with a reserved value */
+	MODEL_REACH,		/* a cached entry or a DMA reaches retired memory */
+	MODEL_STALE,		/* a cached entry differs from memory where it must not */
+	MODEL_TAG,		/* an ID that is free, or that no STE or CD uses */
+	MODEL_ATC,		/* of a domain that was left, or while ATS is off */
 	MODEL_NUM_FAULTS,
 };
 
@@ -84,15 +75,6 @@ struct smmu_model_dev {
 	unsigned int num_bad_atc_invs;
 };
 
-struct smmu_model_stats {
-	u64 steps;
-	u64 fills;
-	u64 hits;
-	u64 cmds;
-	u64 events;
-	u64 httu;
-};
-
 /* The world of a test */
 struct smmu_model {
 	struct kunit *test;
@@ -106,7 +88,14 @@ struct smmu_model {
 	/* What nothing may reach, a ring */
 	struct range retired[MODEL_NUM_RETIRED];
 	unsigned int num_retired;
-	struct smmu_model_stats stats;
+	struct {
+		u64 steps;
+		u64 fills;
+		u64 hits;
+		u64 cmds;
+		u64 events;
+		u64 httu;
+	} stats;
 	unsigned int faults[MODEL_NUM_FAULTS];
 	/* They are to be counted without failing the test */
 	bool expected;
@@ -121,8 +110,7 @@ void smmu_model_track(struct smmu_model_set *set, u64 val);
 void smmu_model_untrack(struct smmu_model_set *set, u64 val);
 int smmu_model_dma(struct smmu_model_dev *dev, u32 ssid, u64 addr,
 		   unsigned int flags, u64 *pa);
-void smmu_model_fill(struct smmu_model *model);
-void smmu_model_adversary_start(struct smmu_model *model, unsigned int cpu);
+void smmu_model_fill(struct smmu_model *model, bool all);
 u64 smmu_model_pa(struct smmu_model *model, u64 size);
 void smmu_model_retire(struct smmu_model *model, u64 pa, u64 size);
 void smmu_model_left(struct smmu_model_dev *dev, u32 ssid);

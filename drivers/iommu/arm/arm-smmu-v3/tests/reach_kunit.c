@@ -5,8 +5,9 @@
  * Each DMA must reach what is mapped and nothing else; the oracle of the model
  * judges the caches.
  *
- * A named case is a script of operations. A random program draws its operations
- * from a seed, in several threads. To repeat or to prolong one:
+ * The operations and all choices come from a seed. In the suite reach all caches are
+ * filled before each operation, and judged after it. In the suite random several
+ * threads run at the same time. To repeat or to prolong that:
  *	arm_smmu_v3_kunit.seed=SEED arm_smmu_v3_kunit.steps=STEPS
  */
 #include <linux/iova_bitmap.h>
@@ -42,9 +43,9 @@ MODULE_PARM_DESC(steps, "Steps of each thread of a random program, 0 for few");
 #define NUM_SLOTS	7
 #define NUM_PASIDS	2
 #define NUM_PROCS	2
-/* Without PASID, with one, and with that of a process */
 #define NUM_WAYS	(1 + NUM_PASIDS + NUM_PROCS)
 #define CHECK_STEPS	32
+#define WARM_UP		60
 
 #define IOVA		(3ULL << 40)
 #define GUEST_IPA	(5ULL << 40)
@@ -59,20 +60,9 @@ MODULE_PARM_DESC(steps, "Steps of each thread of a random program, 0 for few");
 #define HTTU		(ARM_SMMU_FEAT_HA | ARM_SMMU_FEAT_HD)
 #define TWO_LEVELS	(ARM_SMMU_FEAT_2_LVL_CDTAB | ARM_SMMU_FEAT_2_LVL_STRTAB)
 
-struct thread;
-
-struct step {
-	void (*run)(struct thread *t, unsigned int a, unsigned int b, unsigned int c);
-	unsigned int a;
-	unsigned int b;
-	unsigned int c;
-};
-
 /* What there is. @mixed SMMUs and devices differ, by the seed. */
 struct config {
 	const char *name;
-	/* Ends with an empty step, NULL for a random program */
-	const struct step *script;
 	u32 features;
 	unsigned int smmus;
 	unsigned int devs;
@@ -84,6 +74,7 @@ struct config {
 	bool ats;
 	bool mixed;
 	bool adversary;
+	bool strict;
 };
 
 /*
@@ -106,10 +97,17 @@ struct slot {
 
 /* What a device translates with: a domain, stage 1 of a guest, or a process */
 struct space {
-	/* Held while a slot is used, or NULL */
-	struct mutex *lock;
+	/*
+	 * Of a guest: held while its tables change or one of its devices is attached.
+	 * Of a process: held while it is bound, maps, or is replaced.
+	 */
+	struct mutex lock;
+	bool slot_locks;
 	struct iommu_domain *domain;
 	bool s2;
+	struct mm_struct *mm;
+	/* Counts the processes that were in its place before */
+	unsigned int gen;
 	unsigned int num;
 	struct slot slots[NUM_SLOTS];
 };
@@ -127,8 +125,6 @@ enum kind {
 
 /* A vSMMU, and the tables that its guest has made */
 struct guest {
-	/* Held while its tables change or one of its devices is attached */
-	struct mutex lock;
 	struct space space;
 	struct arm_smmu_fake *fake;
 	struct space *parent;
@@ -142,12 +138,14 @@ struct guest {
 	u64 *ptes;
 };
 
-/* A process, @gen counts those that were in its place before */
-struct proc {
-	/* Held while the process is bound, maps, or is replaced */
-	struct mutex lock;
-	struct space space;
-	struct mm_struct *mm;
+/* Without PASID, with one, or with that of a process */
+struct way {
+	/* 0 if there is none now */
+	u32 ssid;
+	struct space *space;
+	struct iommu_attach_handle handles[2];
+	struct iommu_sva *bond;
+	/* Of the process that was bound */
 	unsigned int gen;
 };
 
@@ -159,13 +157,17 @@ struct dev {
 	struct arm_smmu_fake_master *fm;
 	struct smmu_model_dev *mdev;
 	struct guest *guest;
-	bool has_pasid;
 	enum kind kind;
-	struct space *space;
-	struct space *pasids[NUM_PASIDS];
-	struct iommu_attach_handle handles[NUM_PASIDS][2];
-	struct iommu_sva *bonds[NUM_PROCS];
-	unsigned int gens[NUM_PROCS];
+	struct way ways[NUM_WAYS];
+};
+
+struct thread {
+	struct kunit *test;
+	struct machine *m;
+	unsigned int index;
+	struct rnd_state rng;
+	/* A page of user space */
+	unsigned long uaddr;
 };
 
 struct machine {
@@ -182,16 +184,9 @@ struct machine {
 	struct dev devs[MAX_DEVS];
 	struct space domains[MAX_DOMAINS];
 	struct guest guests[MAX_GUESTS];
-	struct proc procs[NUM_PROCS];
-};
-
-struct thread {
-	struct machine *m;
-	unsigned int index;
-	struct rnd_state rng;
-	/* A page of user space */
-	unsigned long uaddr;
-	struct task_struct *task;
+	struct space procs[NUM_PROCS];
+	/* The last of them is the test itself */
+	struct thread threads[MAX_THREADS + 1];
 };
 
 KUNIT_DEFINE_ACTION_WRAPPER(put_page_wrapper, put_page, struct page *);
@@ -201,24 +196,29 @@ static u32 rnd(struct thread *t, u32 num)
 	return prandom_u32_state(&t->rng) % num;
 }
 
-static struct dev *get_dev(struct thread *t, unsigned int n)
+static struct dev *get_dev(struct thread *t)
 {
-	return &t->m->devs[n % t->m->config.devs];
+	return &t->m->devs[rnd(t, t->m->config.devs)];
 }
 
-static struct space *get_domain(struct thread *t, unsigned int n)
+static struct space *get_domain(struct thread *t)
 {
-	return &t->m->domains[n % t->m->config.domains];
+	return &t->m->domains[rnd(t, t->m->config.domains)];
 }
 
-static struct guest *get_guest(struct thread *t, unsigned int n)
+static struct guest *get_guest(struct thread *t)
 {
-	return &t->m->guests[n % t->m->config.guests];
+	return &t->m->guests[rnd(t, t->m->config.guests)];
 }
 
-static struct slot *get_slot(struct space *space, unsigned int n)
+static struct space *get_proc(struct thread *t)
 {
-	return &space->slots[n % space->num];
+	return &t->m->procs[rnd(t, NUM_PROCS)];
+}
+
+static struct slot *get_slot(struct thread *t, struct space *space)
+{
+	return &space->slots[rnd(t, space->num)];
 }
 
 /* A DMA must reach @pa; if that is 0 it must reach nothing */
@@ -231,7 +231,7 @@ static void expect_dma(struct thread *t, struct dev *dev, u32 ssid, u64 addr,
 	if (dev->fm->master->ats_enabled && rnd(t, 2))
 		flags |= MODEL_ATS;
 	ret = smmu_model_dma(dev->mdev, ssid, addr, flags | MODEL_QUIET, &got);
-	KUNIT_EXPECT_TRUE_MSG(t->m->test, ret ? !pa : got == pa,
+	KUNIT_EXPECT_TRUE_MSG(t->test, ret ? !pa : got == pa,
 			      "%s ssid %#x addr %#llx flags %#x: %#llx instead of %#llx",
 			      dev_name(dev->fm->dev), ssid, addr, flags, got, pa);
 }
@@ -252,54 +252,40 @@ static void dma_slot(struct thread *t, struct dev *dev, u32 ssid, struct slot *s
 	}
 }
 
-/* The device is locked */
-static void dma_way(struct thread *t, struct dev *dev, unsigned int way, unsigned int n,
+/* DMA to slot @n of what is attached. The device is locked. */
+static void dma_way(struct thread *t, struct dev *dev, struct way *way, unsigned int n,
 		    unsigned int flags)
 {
-	unsigned int i = way - NUM_PASIDS - 1;
-	struct space *space = dev->space;
-	u32 ssid = MODEL_NO_SSID;
-	bool exited = false;
+	struct space *space = way->space;
 	struct slot *slot;
 
-	if (way > NUM_PASIDS) {
-		if (!dev->bonds[i])
-			return;
-		ssid = iommu_sva_get_pasid(dev->bonds[i]);
-		space = &t->m->procs[i].space;
-	} else if (way) {
-		if (!dev->has_pasid)
-			return;
-		ssid = t->m->pasid + way - 1;
-		space = dev->pasids[way - 1];
-	}
+	if (!way->ssid)
+		return;
 	if (!space) {
-		expect_dma(t, dev, ssid, IOVA, flags,
-			   !way && dev->kind == IDENTITY ? IOVA : 0);
+		expect_dma(t, dev, way->ssid, IOVA, flags,
+			   way == dev->ways && dev->kind == IDENTITY ? IOVA : 0);
 		return;
 	}
-	slot = get_slot(space, n);
-	guard(mutex)(space->lock ?: &slot->lock);
-	if (way > NUM_PASIDS)
-		exited = dev->gens[i] != t->m->procs[i].gen;
-	if (exited)
-		expect_dma(t, dev, ssid, IOVA, flags, 0);
+	slot = &space->slots[n % space->num];
+	guard(mutex)(space->slot_locks ? &slot->lock : &space->lock);
+	if (way->gen != space->gen)
+		expect_dma(t, dev, way->ssid, IOVA, flags, 0);
 	else if (slot->iova)
-		dma_slot(t, dev, ssid, slot, flags);
+		dma_slot(t, dev, way->ssid, slot, flags);
 }
 
-static void op_dma(struct thread *t, unsigned int a, unsigned int b, unsigned int c)
+static void op_dma(struct thread *t)
 {
-	struct dev *dev = get_dev(t, a);
+	struct dev *dev = get_dev(t);
 
 	guard(mutex)(&dev->lock);
-	dma_way(t, dev, b % (t->m->config.features & SVA ? NUM_WAYS : 1 + NUM_PASIDS), c >> 2,
-		(c & 1 ? MODEL_WRITE : MODEL_READ) | (c & 2 ? MODEL_CACHED : 0));
+	dma_way(t, dev, &dev->ways[rnd(t, NUM_WAYS)], rnd(t, NUM_SLOTS),
+		(rnd(t, 2) ? MODEL_WRITE : MODEL_READ) | (rnd(t, 2) ? MODEL_CACHED : 0));
 }
 
 static void unmap(struct thread *t, struct space *space, struct slot *slot, u64 lo, u64 hi)
 {
-	KUNIT_EXPECT_EQ(t->m->test, hi - lo,
+	KUNIT_EXPECT_EQ(t->test, hi - lo,
 			iommu_unmap(space->domain, slot->iova + lo, hi - lo));
 	smmu_model_retire(t->m->model, slot->pa + lo, hi - lo);
 	if (lo == slot->lo)
@@ -313,52 +299,53 @@ static void unmap(struct thread *t, struct space *space, struct slot *slot, u64 
 	slot->written = false;
 }
 
-/* Map all of slot @b of domain @a, or unmap it. @c: 1 by pages, 12 read-only */
-static void op_map(struct thread *t, unsigned int a, unsigned int b, unsigned int c)
+/* Map all of a slot by blocks or by pages, or unmap it */
+static void op_map(struct thread *t)
 {
 	struct machine *m = t->m;
-	struct space *space = get_domain(t, a);
-	struct slot *slot = get_slot(space, b);
-	bool pages = c & 1 && slot->size > m->granule && slot->size < SZ_1G;
+	struct space *space = get_domain(t);
+	struct slot *slot = get_slot(t, space);
+	bool pages = slot->size > m->granule && slot->size < SZ_1G && rnd(t, 2);
 
 	/* Each block of 1G uses up 1G of output addresses */
-	if (!m->config.script && slot->size >= SZ_1G && rnd(t, 4))
+	if (slot->size >= SZ_1G && rnd(t, 4))
 		return;
 	guard(mutex)(&slot->lock);
 	if (slot->hi) {
 		unmap(t, space, slot, slot->lo, slot->hi);
 		return;
 	}
-	slot->readonly = (c & 12) == 12;
+	slot->readonly = !rnd(t, 4);
 	slot->block = !pages && slot->size >= SZ_2M;
 	slot->pa = pages ? smmu_model_pa(m->model, 2 * slot->size) + m->granule :
 			   smmu_model_pa(m->model, slot->size);
 	slot->hi = slot->size;
-	KUNIT_EXPECT_EQ(m->test, 0,
+	KUNIT_EXPECT_EQ(t->test, 0,
 			iommu_map(space->domain, slot->iova, slot->pa, slot->size,
 				  slot->readonly ? IOMMU_READ : RW, GFP_KERNEL));
 }
 
-/* Unmap @c / 2 + 1 pages of slot @b of domain @a, at the end if @c is odd */
-static void op_trim(struct thread *t, unsigned int a, unsigned int b, unsigned int c)
+/* Unmap some pages of a slot at its beginning or end */
+static void op_trim(struct thread *t)
 {
 	struct smmu_model *model = t->m->model;
-	struct space *space = get_domain(t, a);
-	struct slot *slot = get_slot(space, b);
+	struct space *space = get_domain(t);
+	struct slot *slot = get_slot(t, space);
 	u64 granule = t->m->granule, num, lo, hi;
 
 	guard(mutex)(&slot->lock);
 	num = (slot->hi - slot->lo) / granule;
 	if (!num || slot->block)
 		return;
-	num = 1 + c / 2 % num;
-	lo = c & 1 ? slot->hi - num * granule : slot->lo;
+	/* Few as often as many */
+	num = 1 + rnd(t, rnd(t, 2) ? num : min(num, 8));
+	lo = rnd(t, 2) ? slot->hi - num * granule : slot->lo;
 	hi = lo + num * granule;
 	/* A range that is too short leaves the first or the last page */
 	smmu_model_track(&model->tracked, slot->iova + lo);
 	smmu_model_track(&model->tracked, slot->iova + hi - granule);
-	if (t->m->config.script || rnd(t, 2))
-		smmu_model_fill(model);
+	if (t->m->config.strict || rnd(t, 2))
+		smmu_model_fill(model, true);
 	unmap(t, space, slot, lo, hi);
 	smmu_model_untrack(&model->tracked, slot->iova + lo);
 	smmu_model_untrack(&model->tracked, slot->iova + hi - granule);
@@ -388,21 +375,16 @@ static void free_domain(struct machine *m, struct space *space)
 	iommu_domain_free(space->domain);
 }
 
-/* Replace domain @a if it is not in use by one made for device @b */
-static void op_replace_domain(struct thread *t, unsigned int a, unsigned int b,
-			      unsigned int c)
+/* Replace a domain that is not in use */
+static void op_replace_domain(struct thread *t)
 {
-	struct machine *m = t->m;
-	struct space *space = get_domain(t, a);
-	struct dev *dev;
+	struct space *space = get_domain(t);
 
-	for (dev = m->devs; dev != m->devs + m->config.devs; dev++)
-		if (dev->space == space || dev->pasids[0] == space || dev->pasids[1] == space)
-			return;
-	if (m->config.guests && space == m->guests[0].parent)
+	if (!list_empty(&to_smmu_domain(space->domain)->devices) ||
+	    (t->m->config.guests && space == t->m->guests[0].parent))
 		return;
-	free_domain(m, space);
-	alloc_domain(m, space, get_dev(t, b));
+	free_domain(t->m, space);
+	alloc_domain(t->m, space, get_dev(t));
 }
 
 /* A command as a guest writes it */
@@ -416,10 +398,10 @@ static void guest_issue(struct thread *t, struct guest *guest, u64 data0, u64 da
 		.entry_num = 1,
 	};
 
-	KUNIT_EXPECT_EQ(t->m->test, 0, copy_to_user(array.uptr, &cmd, sizeof(cmd)));
-	KUNIT_EXPECT_EQ(t->m->test, 0,
+	KUNIT_EXPECT_EQ(t->test, 0, copy_to_user(array.uptr, &cmd, sizeof(cmd)));
+	KUNIT_EXPECT_EQ(t->test, 0,
 			arm_vsmmu_cache_invalidate(&guest->vsmmu.core, &array));
-	KUNIT_EXPECT_EQ(t->m->test, array.entry_num, 1);
+	KUNIT_EXPECT_EQ(t->test, array.entry_num, 1);
 }
 
 /* Issue a command for each device of the guest. ATS may be off. */
@@ -440,106 +422,73 @@ static void guest_issue_devs(struct thread *t, struct guest *guest, u64 op, u64 
 	}
 }
 
-/* The commands that a guest may use after it has unmapped a page, by @kind */
-static void guest_inv_va(struct thread *t, struct guest *guest, u64 va, unsigned int kind)
+/* The commands that a guest may use after it has unmapped a page */
+static void guest_inv_va(struct thread *t, struct guest *guest, u64 va)
 {
 	static const u64 ops[] = {
 		CMDQ_OP_TLBI_NSNH_ALL, CMDQ_OP_TLBI_NH_ALL, CMDQ_OP_TLBI_NH_ASID,
-		CMDQ_OP_TLBI_NH_VAA, CMDQ_OP_TLBI_NH_VA, CMDQ_OP_TLBI_NH_VA,
+		CMDQ_OP_TLBI_NH_VAA, CMDQ_OP_TLBI_NH_VA,
 	};
-	u64 op = ops[kind % ARRAY_SIZE(ops)], data0 = op, data1 = 0;
+	u64 op = ops[rnd(t, ARRAY_SIZE(ops))], data0 = op, data1 = 0;
 
 	/* The VMID of a guest is not that of the host */
 	if (op != CMDQ_OP_TLBI_NSNH_ALL)
 		data0 |= FIELD_PREP(CMDQ_TLBI_0_VMID, rnd(t, 256));
 	if (op == CMDQ_OP_TLBI_NH_ASID || op == CMDQ_OP_TLBI_NH_VA)
 		data0 |= FIELD_PREP(CMDQ_TLBI_0_ASID, guest->asid);
-	if (op == CMDQ_OP_TLBI_NH_VAA || op == CMDQ_OP_TLBI_NH_VA)
+	if (op == CMDQ_OP_TLBI_NH_VAA || op == CMDQ_OP_TLBI_NH_VA) {
 		data1 = va | (rnd(t, 2) ? CMDQ_TLBI_1_LEAF : 0);
-	if (kind % ARRAY_SIZE(ops) == 5 && guest->fake->smmu.features & RIL)
-		data1 |= FIELD_PREP(CMDQ_TLBI_1_TG, 1) | FIELD_PREP(CMDQ_TLBI_1_TTL, 3);
+		if (guest->fake->smmu.features & RIL && rnd(t, 2))
+			data1 |= FIELD_PREP(CMDQ_TLBI_1_TG, 1) | FIELD_PREP(CMDQ_TLBI_1_TTL, 3);
+	}
 	guest_issue(t, guest, data0, data1);
 	/* The ATC may be filled from the TLB until here */
 	guest_issue_devs(t, guest, CMDQ_OP_ATC_INV, rnd(t, 2) ? va :
 			 FIELD_PREP(CMDQ_ATC_1_SIZE, ATC_INV_SIZE_ALL));
 }
 
-static u64 guest_page_ipa(struct guest *guest, unsigned int page)
-{
-	return guest->ipa + SZ_64K + page * SZ_4K;
-}
-
-static void guest_map_page(struct thread *t, struct guest *guest, unsigned int page)
-{
-	struct slot *slot = &guest->space.slots[page];
-	u64 ipa = guest_page_ipa(guest, page);
-
-	slot->pa = smmu_model_pa(t->m->model, SZ_4K);
-	slot->hi = SZ_4K;
-	KUNIT_EXPECT_EQ(t->m->test, 0, iommu_map(guest->parent->domain, ipa, slot->pa, SZ_4K,
-						 RW, GFP_KERNEL));
-	/* Orders the IOPTE of the host before that of the guest */
-	smp_store_release(&guest->ptes[page], ipa | PTE_TYPE_PAGE | PTE_USER | PTE_AF |
-					      PTE_NG | PTE_SHARED);
-}
-
-/* The host takes a page away */
-static void guest_unmap_ipa(struct thread *t, struct guest *guest, unsigned int page)
-{
-	struct slot *slot = &guest->space.slots[page];
-
-	KUNIT_EXPECT_EQ(t->m->test, SZ_4K,
-			iommu_unmap(guest->parent->domain, guest_page_ipa(guest, page), SZ_4K));
-	smmu_model_retire(t->m->model, slot->pa, SZ_4K);
-	slot->hi = 0;
-}
-
-static void guest_dma(struct thread *t, struct guest *guest, struct slot *slot)
-{
-	struct dev *dev;
-
-	for (dev = t->m->devs; dev != t->m->devs + t->m->config.devs; dev++)
-		if (dev->guest == guest && (dev->kind == GUEST || dev->kind == GUEST_ATS))
-			dma_slot(t, dev, MODEL_NO_SSID, slot, MODEL_CACHED);
-}
-
 /*
- * Map page @b of guest @a, or unmap it: by the host first if @c is odd, by the
- * guest first otherwise
+ * Let a guest map a page or unmap it, or let the host do so. A device reaches what
+ * both have mapped.
  */
-static void op_guest_map(struct thread *t, unsigned int a, unsigned int b, unsigned int c)
+static void op_guest_map(struct thread *t)
 {
-	struct guest *guest = get_guest(t, a);
-	unsigned int page = b % guest->space.num, half;
+	struct guest *guest = get_guest(t);
+	unsigned int page = rnd(t, guest->space.num);
 	struct slot *slot = &guest->space.slots[page];
+	struct iommu_domain *parent = guest->parent->domain;
+	u64 ipa = guest->ipa + SZ_64K + page * SZ_4K;
+	bool host = rnd(t, 2);
 
-	guard(mutex)(&guest->lock);
-	if (!slot->hi) {
-		guest_map_page(t, guest, page);
-		return;
+	guard(mutex)(&guest->space.lock);
+	if (host && slot->pa) {
+		KUNIT_EXPECT_EQ(t->test, SZ_4K, iommu_unmap(parent, ipa, SZ_4K));
+		smmu_model_retire(t->m->model, slot->pa, SZ_4K);
+		slot->pa = 0;
+	} else if (host) {
+		slot->pa = smmu_model_pa(t->m->model, SZ_4K);
+		KUNIT_EXPECT_EQ(t->test, 0,
+				iommu_map(parent, ipa, slot->pa, SZ_4K, RW, GFP_KERNEL));
+	} else if (guest->ptes[page]) {
+		WRITE_ONCE(guest->ptes[page], 0);
+		guest_inv_va(t, guest, slot->iova);
+	} else {
+		WRITE_ONCE(guest->ptes[page], ipa | PTE_TYPE_PAGE | PTE_USER | PTE_AF |
+					      PTE_NG | PTE_SHARED);
 	}
-	guest_dma(t, guest, slot);
-	for (half = 0; half < 2; half++) {
-		slot->hi = 0;
-		if ((c & 1) == half) {
-			WRITE_ONCE(guest->ptes[page], 0);
-			guest_inv_va(t, guest, slot->iova, c >> 1);
-		} else {
-			guest_unmap_ipa(t, guest, page);
-		}
-		guest_dma(t, guest, slot);
-	}
+	slot->hi = slot->pa && guest->ptes[page] ? SZ_4K : 0;
 }
 
-/* Guest @a changes its ASID, for the same tables */
-static void op_guest_cd(struct thread *t, unsigned int a, unsigned int b, unsigned int c)
+/* A guest changes its ASID, for the same tables */
+static void op_guest_cd(struct thread *t)
 {
-	struct guest *guest = get_guest(t, a);
+	struct guest *guest = get_guest(t);
 
-	guard(mutex)(&guest->lock);
+	guard(mutex)(&guest->space.lock);
 	WRITE_ONCE(guest->cd[0], guest->cd[0] & ~CTXDESC_CD_0_V);
 	guest_issue_devs(t, guest, CMDQ_OP_CFGI_CD, CMDQ_CFGI_1_LEAF);
-	guest_inv_va(t, guest, 0, 2);
+	guest_issue(t, guest, CMDQ_OP_TLBI_NH_ASID |
+			      FIELD_PREP(CMDQ_TLBI_0_ASID, guest->asid), 0);
 	guest_issue_devs(t, guest, CMDQ_OP_ATC_INV,
 			 FIELD_PREP(CMDQ_ATC_1_SIZE, ATC_INV_SIZE_ALL));
 	guest->asid = 1 + rnd(t, 4);
@@ -587,31 +536,14 @@ static void stop_guest(struct guest *guest)
 	arm_smmu_fake_vsmmu_destroy(&guest->vsmmu);
 }
 
-/* Replace the vSMMU of guest @a, whose memory is empty then, unless in use */
-static void op_guest_restart(struct thread *t, unsigned int a, unsigned int b,
-			     unsigned int c)
-{
-	struct machine *m = t->m;
-	struct guest *guest = get_guest(t, a);
-	unsigned int i;
-
-	for (i = 0; i < m->config.devs; i++)
-		if (m->devs[i].guest == guest && m->devs[i].kind >= GUEST_ATS)
-			return;
-	stop_guest(guest);
-	for (i = 0; i < guest->space.num; i++) {
-		if (!guest->space.slots[i].hi)
-			continue;
-		WRITE_ONCE(guest->ptes[i], 0);
-		guest_unmap_ipa(t, guest, i);
-	}
-	start_guest(t, guest);
-}
-
 static bool has_pasids(struct dev *dev)
 {
-	return memchr_inv(dev->pasids, 0, sizeof(dev->pasids)) ||
-	       memchr_inv(dev->bonds, 0, sizeof(dev->bonds));
+	struct way *way;
+
+	for (way = dev->ways + 1; way != dev->ways + NUM_WAYS; way++)
+		if (way->space)
+			return true;
+	return false;
 }
 
 /* Nesting and stage 2 exclude PASIDs */
@@ -620,84 +552,99 @@ static bool excludes_pasids(enum kind kind, struct space *space)
 	return kind >= GUEST_ATS || (kind == PAGING && space->s2);
 }
 
-/* Attach device @a to a domain of kind @b, a paging one is domain @c */
-static void op_attach(struct thread *t, unsigned int a, unsigned int b, unsigned int c)
+/* Attach to a domain of this kind, a paging one is that of @space */
+static void attach(struct thread *t, struct dev *dev, enum kind kind, struct space *space)
 {
-	struct dev *dev = get_dev(t, a);
 	struct guest *guest = dev->guest;
 	struct iommu_domain *domain;
-	struct space *space = NULL;
-	enum kind kind = b;
 	bool busy;
 
 	guard(mutex)(&dev->lock);
-	guard(mutex)(guest ? &guest->lock : &dev->no_guest);
-	switch (kind) {
-	case BLOCKED:
-		domain = arm_smmu_fake_blocked(dev->fm);
-		break;
-	case IDENTITY:
-		domain = arm_smmu_fake_identity(dev->fm);
-		break;
-	case PAGING:
-		space = get_domain(t, c);
+	guard(mutex)(guest ? &guest->space.lock : &dev->no_guest);
+	if (kind == PAGING) {
 		domain = space->domain;
-		break;
-	default:
+	} else if (kind < PAGING) {
+		domain = kind == IDENTITY ? arm_smmu_fake_identity(dev->fm) :
+					    arm_smmu_fake_blocked(dev->fm);
+		space = NULL;
+	} else {
 		domain = guest->nested[kind];
-		if (kind != GUEST_ABORT)
-			space = kind == GUEST_BYPASS ? guest->parent : &guest->space;
+		space = kind == GUEST_ABORT ? NULL :
+			kind == GUEST_BYPASS ? guest->parent : &guest->space;
 	}
 	busy = has_pasids(dev) && excludes_pasids(kind, space);
-	KUNIT_EXPECT_EQ_MSG(t->m->test, arm_smmu_fake_attach(dev->fm, domain),
+	KUNIT_EXPECT_EQ_MSG(t->test, arm_smmu_fake_attach(dev->fm, domain),
 			    busy ? -EBUSY : 0, "kind %u", kind);
 	if (busy)
 		return;
 	dev->kind = kind;
-	dev->space = space;
+	dev->ways[0].space = space;
 	smmu_model_left(dev->mdev, MODEL_NO_SSID);
 }
 
-static void op_attach_any(struct thread *t, unsigned int a, unsigned int b, unsigned int c)
+/* Replace a vSMMU, and clear the tables of its guest */
+static void op_guest_restart(struct thread *t)
+{
+	struct guest *guest = get_guest(t);
+	struct dev *dev;
+	unsigned int i;
+
+	for (dev = t->m->devs; dev != t->m->devs + t->m->config.devs; dev++)
+		if (dev->guest == guest)
+			attach(t, dev, BLOCKED, NULL);
+	stop_guest(guest);
+	for (i = 0; i < guest->space.num; i++) {
+		WRITE_ONCE(guest->ptes[i], 0);
+		guest->space.slots[i].hi = 0;
+	}
+	start_guest(t, guest);
+}
+
+static void op_attach(struct thread *t)
 {
 	static const u8 kinds[] = {
 		BLOCKED, IDENTITY, PAGING, PAGING, PAGING, PAGING,
 		GUEST_ATS, GUEST_ATS, GUEST_ATS, GUEST, GUEST, GUEST_BYPASS, GUEST_ABORT,
 	};
 
-	op_attach(t, a, kinds[b % (t->m->config.guests ? ARRAY_SIZE(kinds) : 6)], c);
+	attach(t, get_dev(t), kinds[rnd(t, t->m->config.guests ? ARRAY_SIZE(kinds) : 6)],
+	       get_domain(t));
 }
 
-/* Attach PASID @b of device @a to domain @c - 1, or detach it */
-static void op_pasid(struct thread *t, unsigned int a, unsigned int b, unsigned int c)
+/* Attach a PASID to a domain, or detach it if that is NULL */
+static void set_pasid(struct thread *t, struct dev *dev, struct way *way, struct space *new)
 {
-	struct dev *dev = get_dev(t, a);
-	unsigned int i = b % NUM_PASIDS, n = c % (t->m->config.domains + 1);
-	struct space *new = n ? get_domain(t, n - 1) : NULL, *old;
-	u32 pasid = t->m->pasid + i;
 	struct iommu_attach_handle *handle;
+	struct space *old;
 	int ret;
 
 	guard(mutex)(&dev->lock);
-	old = dev->pasids[i];
-	if (!dev->has_pasid || new == old || (new && new->s2))
+	old = way->space;
+	if (!way->ssid || new == old || (new && new->s2))
 		return;
 	if (!new) {
-		iommu_detach_device_pasid(old->domain, dev->fm->dev, pasid);
+		iommu_detach_device_pasid(old->domain, dev->fm->dev, way->ssid);
 	} else {
-		handle = &dev->handles[i][old && dev->handles[i][0].domain == old->domain];
+		handle = &way->handles[old && way->handles[0].domain == old->domain];
 		ret = (old ? iommu_replace_device_pasid : iommu_attach_device_pasid)
-			(new->domain, dev->fm->dev, pasid, handle);
-		KUNIT_EXPECT_EQ(t->m->test, ret,
-				excludes_pasids(dev->kind, dev->space) ? -EINVAL : 0);
+			(new->domain, dev->fm->dev, way->ssid, handle);
+		KUNIT_EXPECT_EQ(t->test, ret,
+				excludes_pasids(dev->kind, dev->ways[0].space) ? -EINVAL : 0);
 		if (ret)
 			return;
 	}
-	dev->pasids[i] = new;
-	smmu_model_left(dev->mdev, pasid);
+	way->space = new;
+	smmu_model_left(dev->mdev, way->ssid);
 }
 
-static void alloc_mm(struct proc *proc)
+static void op_pasid(struct thread *t)
+{
+	struct dev *dev = get_dev(t);
+
+	set_pasid(t, dev, &dev->ways[1 + rnd(t, NUM_PASIDS)], rnd(t, 3) ? get_domain(t) : NULL);
+}
+
+static void alloc_mm(struct space *proc)
 {
 	proc->mm = mm_alloc();
 	if (proc->mm) {
@@ -706,40 +653,40 @@ static void alloc_mm(struct proc *proc)
 	}
 }
 
-static void unbind(struct dev *dev, unsigned int i)
+static void unbind(struct dev *dev, struct way *way)
 {
-	u32 pasid = iommu_sva_get_pasid(dev->bonds[i]);
-
-	iommu_sva_unbind_device(dev->bonds[i]);
-	dev->bonds[i] = NULL;
-	smmu_model_left(dev->mdev, pasid);
-	smmu_model_untrack(&dev->mdev->ssids, pasid);
+	iommu_sva_unbind_device(way->bond);
+	smmu_model_left(dev->mdev, way->ssid);
+	smmu_model_untrack(&dev->mdev->ssids, way->ssid);
+	*way = (struct way){};
 }
 
-/* Bind process @b to device @a, or unbind it */
-static void op_bind(struct thread *t, unsigned int a, unsigned int b, unsigned int c)
+/* Bind a process to a device, or unbind it */
+static void op_bind(struct thread *t)
 {
-	struct dev *dev = get_dev(t, a);
-	unsigned int i = b % NUM_PROCS;
-	struct proc *proc = &t->m->procs[i];
-	struct iommu_sva *handle;
+	struct space *proc = get_proc(t);
+	struct dev *dev = get_dev(t);
+	struct way *way = &dev->ways[1 + NUM_PASIDS + (proc - t->m->procs)];
+	struct iommu_sva *bond;
 
 	guard(mutex)(&dev->lock);
 	guard(mutex)(&proc->lock);
-	if (dev->bonds[i]) {
-		unbind(dev, i);
+	if (way->bond) {
+		unbind(dev, way);
 		return;
 	}
-	handle = iommu_sva_bind_device(dev->fm->dev, proc->mm);
-	if (IS_ERR(handle)) {
+	bond = iommu_sva_bind_device(dev->fm->dev, proc->mm);
+	if (IS_ERR(bond)) {
 		/* PASIDs are given back late */
-		KUNIT_EXPECT_TRUE(t->m->test, PTR_ERR(handle) == -ENOSPC ||
-				  excludes_pasids(dev->kind, dev->space));
+		KUNIT_EXPECT_TRUE(t->test, PTR_ERR(bond) == -ENOSPC ||
+				  excludes_pasids(dev->kind, dev->ways[0].space));
 		return;
 	}
-	dev->bonds[i] = handle;
-	dev->gens[i] = proc->gen;
-	smmu_model_track(&dev->mdev->ssids, iommu_sva_get_pasid(handle));
+	way->ssid = iommu_sva_get_pasid(bond);
+	way->space = proc;
+	way->bond = bond;
+	way->gen = proc->gen;
+	smmu_model_track(&dev->mdev->ssids, way->ssid);
 }
 
 static void retire_area(struct thread *t, struct slot *slot)
@@ -750,18 +697,17 @@ static void retire_area(struct thread *t, struct slot *slot)
 	slot->hi = 0;
 }
 
-/* Map page @b of process @a, or unmap it */
-static void op_mmap(struct thread *t, unsigned int a, unsigned int b, unsigned int c)
+/* Map a page of a process, or unmap it */
+static void op_mmap(struct thread *t)
 {
-	struct proc *proc = &t->m->procs[a % NUM_PROCS];
-	struct slot *slot = get_slot(&proc->space, b);
-	struct kunit *test = t->m->test;
+	struct space *proc = get_proc(t);
+	struct slot *slot = get_slot(t, proc);
 	struct page *page = NULL;
 
 	guard(mutex)(&proc->lock);
 	kthread_use_mm(proc->mm);
 	if (slot->hi) {
-		KUNIT_EXPECT_EQ(test, 0, vm_munmap(slot->iova, PAGE_SIZE));
+		KUNIT_EXPECT_EQ(t->test, 0, vm_munmap(slot->iova, PAGE_SIZE));
 		kthread_unuse_mm(proc->mm);
 		retire_area(t, slot);
 		return;
@@ -771,28 +717,28 @@ static void op_mmap(struct thread *t, unsigned int a, unsigned int b, unsigned i
 	if (!clear_user((void __user *)slot->iova, PAGE_SIZE))
 		get_user_pages_fast(slot->iova, 1, FOLL_WRITE, &page);
 	kthread_unuse_mm(proc->mm);
-	KUNIT_EXPECT_NOT_NULL(test, page);
+	KUNIT_EXPECT_NOT_NULL(t->test, page);
 	if (!page)
 		return;
 	/* The page stays allocated: a device that reaches it has a stale entry */
-	arm_smmu_fake_add_action(test, put_page_wrapper, page);
+	arm_smmu_fake_add_action(t->test, put_page_wrapper, page);
 	slot->pa = page_to_phys(page);
 	slot->hi = PAGE_SIZE;
 	smmu_model_track(&t->m->model->tracked, slot->iova);
 }
 
-/* Process @a exits, a new one takes its place */
-static void op_exit(struct thread *t, unsigned int a, unsigned int b, unsigned int c)
+/* A process exits, a new one takes its place */
+static void op_exit(struct thread *t)
 {
-	struct proc *proc = &t->m->procs[a % NUM_PROCS];
-	unsigned int i;
+	struct space *proc = get_proc(t);
+	struct slot *slot;
 
 	guard(mutex)(&proc->lock);
 	mmput(proc->mm);
 	proc->gen++;
-	for (i = 0; i < proc->space.num; i++)
-		if (proc->space.slots[i].hi)
-			retire_area(t, &proc->space.slots[i]);
+	for (slot = proc->slots; slot != proc->slots + proc->num; slot++)
+		if (slot->hi)
+			retire_area(t, slot);
 	alloc_mm(proc);
 }
 
@@ -810,13 +756,13 @@ static int read_and_clear(struct iova_bitmap *bitmap, unsigned long iova, size_t
 	return ret;
 }
 
-/* Read and clear the dirty state of slot @b of domain @a, as iommufd does it */
-static void op_dirty(struct thread *t, unsigned int a, unsigned int b, unsigned int c)
+/* Read and clear the dirty state of a slot, as iommufd does it */
+static void op_dirty(struct thread *t)
 {
-	struct space *space = get_domain(t, a);
-	struct slot *slot = get_slot(space, b);
+	struct space *space = get_domain(t);
+	struct slot *slot = get_slot(t, space);
 	u8 __user *ubits = (u8 __user *)t->uaddr;
-	struct kunit *test = t->m->test;
+	struct kunit *test = t->test;
 	struct iova_bitmap *bitmap;
 	unsigned int bit;
 	u8 bits = 0;
@@ -841,19 +787,19 @@ static void op_dirty(struct thread *t, unsigned int a, unsigned int b, unsigned 
 	slot->written = false;
 }
 
-/* SMMU @a is slow, or does nothing at all for a while */
-static void op_slow(struct thread *t, unsigned int a, unsigned int b, unsigned int c)
+/* An SMMU is slow, or does nothing at all for a while */
+static void op_slow(struct thread *t)
 {
-	struct arm_smmu_fake *fake = t->m->fakes[a % t->m->config.smmus];
+	struct arm_smmu_fake *fake = t->m->fakes[rnd(t, t->m->config.smmus)];
 
-	if (c & 1)
-		arm_smmu_fake_set_time(fake, c & 2 ? b % 50 : 0);
+	if (rnd(t, 2))
+		arm_smmu_fake_set_time(fake, rnd(t, 2) * rnd(t, 50));
 	else
-		arm_smmu_fake_queue_stall(&fake->queue, b % 8, 1 + c % 100);
+		arm_smmu_fake_queue_stall(&fake->queue, rnd(t, 8), 1 + rnd(t, 100));
 }
 
 static const struct op {
-	void (*run)(struct thread *t, unsigned int a, unsigned int b, unsigned int c);
+	void (*run)(struct thread *t);
 	unsigned int weight;
 	u32 features;
 	bool guests;
@@ -863,35 +809,28 @@ static const struct op {
 	{ op_dma, 30 },
 	{ op_map, 20 },
 	{ op_trim, 10 },
-	{ op_attach_any, 15 },
+	{ op_attach, 15 },
 	{ op_pasid, 10 },
 	{ op_replace_domain, 3, .alone = true },
 	{ op_slow, 2 },
 	{ op_guest_map, 30, .guests = true },
 	{ op_guest_cd, 3, .guests = true },
 	{ op_guest_restart, 4, .guests = true, .alone = true },
-	{ op_bind, 12, SVA },
+	{ op_bind, 15, SVA },
 	{ op_mmap, 25, SVA },
-	{ op_exit, 3, SVA },
+	{ op_exit, 5, SVA },
 	{ op_dirty, 20, HTTU },
 };
 
-static unsigned int weight_of(const struct config *config, const struct op *op)
-{
-	return op->features & ~config->features || (op->guests && !config->guests) ?
-		       0 : op->weight;
-}
-
 static const struct op *draw_op(struct thread *t)
 {
-	unsigned int weight = 0;
+	const struct config *config = &t->m->config;
 	const struct op *op;
 
-	for (op = ops; op != ops + ARRAY_SIZE(ops); op++)
-		weight += weight_of(&t->m->config, op);
-	weight = rnd(t, weight);
-	for (op = ops; weight >= weight_of(&t->m->config, op); op++)
-		weight -= weight_of(&t->m->config, op);
+	do {
+		op = &ops[rnd(t, ARRAY_SIZE(ops))];
+	} while (op->features & ~config->features || (op->guests && !config->guests) ||
+		 (op->run == op_dma && config->strict) || rnd(t, 30) >= op->weight);
 	return op;
 }
 
@@ -900,44 +839,40 @@ static bool has_failed(struct machine *m)
 	return READ_ONCE(m->test->status) == KUNIT_FAILURE;
 }
 
-/* What a random program finds becomes a named case */
-static void report_step(struct thread *t, const struct step *step, unsigned int n)
+/* All caches are full before and judged after each operation */
+static void judge_step(struct thread *t)
 {
-	if (has_failed(t->m))
-		kunit_err(t->m->test, "thread %u step %u: { %ps, %u, %u, %u }\n",
-			  t->index, n, step->run, step->a, step->b, step->c);
+	struct machine *m = t->m;
+	unsigned int i, j, n;
+
+	for (i = 0; i < m->config.devs; i++)
+		for (j = 0; j < NUM_WAYS; j++)
+			for (n = 0; n < NUM_SLOTS; n++)
+				dma_way(t, &m->devs[i], &m->devs[i].ways[j], n,
+					MODEL_CACHED | (rnd(t, 4) ? MODEL_READ : MODEL_WRITE));
+	smmu_model_check(m->model);
 }
 
-static void run_random(struct thread *t, unsigned int n)
+static void run_step(struct thread *t, unsigned int n)
 {
 	const struct op *op = draw_op(t);
-	struct step step = { op->run, rnd(t, 4096), rnd(t, 4096), rnd(t, 4096) };
 	struct rw_semaphore *sem = &t->m->sem;
+	/* At first there is little to judge */
+	bool strict = t->m->config.strict && n >= WARM_UP;
 
+	if (strict)
+		smmu_model_fill(t->m->model, true);
 	op->alone ? down_write(sem) : down_read(sem);
-	step.run(t, step.a, step.b, step.c);
+	op->run(t);
 	op->alone ? up_write(sem) : up_read(sem);
-	report_step(t, &step, n);
-	if (!t->index && !(n % CHECK_STEPS)) {
+	if (strict) {
+		judge_step(t);
+	} else if (!t->index && !(n % CHECK_STEPS)) {
 		guard(rwsem_write)(sem);
 		smmu_model_check(t->m->model);
 	}
-}
-
-/* All caches are full before and judged after each operation of a script */
-static void run_step(struct thread *t, const struct step *step)
-{
-	struct machine *m = t->m;
-	unsigned int i, way, n;
-
-	smmu_model_fill(m->model);
-	step->run(t, step->a, step->b, step->c);
-	for (i = 0; i < m->config.devs; i++)
-		for (way = 0; way < NUM_WAYS; way++)
-			for (n = 0; n < NUM_SLOTS; n++)
-				dma_way(t, &m->devs[i], way, n, MODEL_CACHED);
-	smmu_model_check(m->model);
-	report_step(t, step, step - m->config.script);
+	if (has_failed(t->m))
+		kunit_err(t->test, "thread %u step %u: %ps\n", t->index, n, op->run);
 }
 
 static int run_thread(void *data)
@@ -949,17 +884,22 @@ static int run_thread(void *data)
 	/* The processes of SVA take its place */
 	if (!(config->features & SVA))
 		kthread_use_mm(t->m->mm);
-	for (i = 0; !has_failed(t->m); i++) {
-		if (config->script ? !config->script[i].run : i == config->steps)
-			break;
-		if (config->script)
-			run_step(t, &config->script[i]);
-		else
-			run_random(t, i);
+	for (i = 0; i < config->steps && !has_failed(t->m); i++) {
+		run_step(t, i);
 		cond_resched();
 	}
 	if (!(config->features & SVA))
 		kthread_unuse_mm(t->m->mm);
+	return 0;
+}
+
+/* Fill the caches from another CPU at any time */
+static int run_adversary(void *data)
+{
+	while (!kthread_should_stop()) {
+		smmu_model_fill(data, false);
+		cond_resched();
+	}
 	return 0;
 }
 
@@ -978,7 +918,7 @@ static void use_two_levels(struct machine *m, struct arm_smmu_device *smmu)
 static void add_smmu(struct thread *t, unsigned int i)
 {
 	const struct config *config = &t->m->config;
-	struct arm_smmu_fake *fake = arm_smmu_fake_create(t->m->test, 8);
+	struct arm_smmu_fake *fake = arm_smmu_fake_create(t->test, 8);
 	struct arm_smmu_device *smmu = &fake->smmu;
 
 	t->m->fakes[i] = fake;
@@ -1007,16 +947,20 @@ static void add_dev(struct thread *t, unsigned int i)
 
 	mutex_init(&dev->lock);
 	mutex_init(&dev->no_guest);
-	dev->has_pasid = !config->mixed || config->features & SVA || rnd(t, 2);
-	if (!dev->has_pasid)
+	/* Nesting excludes PASIDs */
+	if ((config->mixed && !(config->features & SVA) && rnd(t, 2)) ||
+	    (config->strict && config->guests))
 		bits = 0;
 	dev->fm = ats ? arm_smmu_fake_add_pci_master(fake, &sid, 1, bits) :
 			arm_smmu_fake_add_master(fake, sid, bits);
 	dev->mdev = smmu_model_add_dev(m->model, dev->fm);
 	if (config->guests)
-		dev->guest = get_guest(t, i);
-	for (i = 0; dev->has_pasid && i < NUM_PASIDS; i++)
+		dev->guest = &m->guests[i % config->guests];
+	dev->ways[0].ssid = MODEL_NO_SSID;
+	for (i = 0; bits && i < NUM_PASIDS; i++) {
+		dev->ways[1 + i].ssid = m->pasid + i;
 		smmu_model_track(&dev->mdev->ssids, m->pasid + i);
+	}
 }
 
 /* Neighbours in a table, in the next table, and in others */
@@ -1031,6 +975,7 @@ static void add_domain(struct machine *m, unsigned int i)
 	struct slot *slot;
 	unsigned int n;
 
+	space->slot_locks = true;
 	space->s2 = i & 1;
 	space->num = NUM_SLOTS;
 	for (n = 0; n < NUM_SLOTS; n++) {
@@ -1066,12 +1011,11 @@ static void add_guest(struct thread *t, unsigned int i)
 	struct guest *guest = &m->guests[i];
 	unsigned int n;
 
-	mutex_init(&guest->lock);
+	mutex_init(&guest->space.lock);
 	guest->fake = m->fakes[i % m->config.smmus];
 	guest->parent = &m->domains[1];
 	guest->ipa = GUEST_IPA + i * SZ_2M;
 	guest->asid = 1;
-	guest->space.lock = &guest->lock;
 	guest->space.num = 4;
 	for (n = 0; n < guest->space.num; n++) {
 		guest->space.slots[n].iova = GUEST_VA + n * SZ_4K;
@@ -1097,12 +1041,11 @@ static void add_guest(struct thread *t, unsigned int i)
 
 static void add_proc(struct machine *m, unsigned int i)
 {
-	struct proc *proc = &m->procs[i];
+	struct space *proc = &m->procs[i];
 
 	mutex_init(&proc->lock);
-	proc->space.lock = &proc->lock;
-	for (proc->space.num = 0; proc->space.num < 3; proc->space.num++)
-		proc->space.slots[proc->space.num].size = PAGE_SIZE;
+	for (proc->num = 0; proc->num < 3; proc->num++)
+		proc->slots[proc->num].size = PAGE_SIZE;
 	alloc_mm(proc);
 	KUNIT_ASSERT_NOT_NULL(m->test, proc->mm);
 }
@@ -1112,19 +1055,19 @@ static void end(void *data)
 {
 	struct thread *t = data;
 	struct machine *m = t->m;
-	unsigned int i, j;
+	struct dev *dev;
+	struct way *way;
+	unsigned int i;
 
 	for (i = 0; i < m->config.smmus; i++) {
 		arm_smmu_fake_set_time(m->fakes[i], 0);
 		arm_smmu_fake_start(m->fakes[i]);
 	}
 	for (i = 0; i < m->config.devs; i++) {
-		for (j = 0; j < NUM_PROCS; j++)
-			if (m->devs[i].bonds[j])
-				unbind(&m->devs[i], j);
-		for (j = 0; j < NUM_PASIDS; j++)
-			op_pasid(t, i, j, 0);
-		op_attach(t, i, BLOCKED, 0);
+		dev = &m->devs[i];
+		for (way = dev->ways + 1; way != dev->ways + NUM_WAYS; way++)
+			way->bond ? unbind(dev, way) : set_pasid(t, dev, way, NULL);
+		attach(t, dev, BLOCKED, NULL);
 	}
 	for (i = 0; i < m->config.guests; i++)
 		stop_guest(&m->guests[i]);
@@ -1160,194 +1103,30 @@ static void add_all(struct thread *t)
 	arm_smmu_fake_add_action(m->test, end, t);
 }
 
-static struct machine *create_machine(struct kunit *test, u64 s)
-{
-	struct machine *m = arm_smmu_fake_zalloc(test, sizeof(*m));
-
-	m->test = test;
-	m->config = *(const struct config *)test->param_value;
-	if (steps)
-		m->config.steps = steps;
-	m->pasid = m->config.features & TWO_LEVELS ? 1500 : 40;
-	m->granule = m->config.pgsizes ? BIT(__ffs(m->config.pgsizes)) : SZ_4K;
-	init_rwsem(&m->sem);
-	m->model = smmu_model_create(test, s);
-	return m;
-}
-
-static void run(struct kunit *test)
-{
-	const struct config *config = test->param_value;
-	u64 s = config->script ? 1 : seed ?: get_random_u32() | 1;
-	unsigned int num = config->threads ?: 1, cpu, i;
-	struct thread *threads;
-	struct machine *m;
-
-	if (!IS_ENABLED(CONFIG_ARM_SMMU_V3_SVA) && config->features & SVA)
-		kunit_skip(test, "needs CONFIG_ARM_SMMU_V3_SVA");
-	kunit_info(test, "arm_smmu_v3_kunit.seed=%llu\n", s);
-	m = create_machine(test, s);
-	threads = arm_smmu_fake_zalloc(test, (MAX_THREADS + 1) * sizeof(*threads));
-	for (i = 0; i <= num; i++) {
-		threads[i].m = m;
-		threads[i].index = i;
-		prandom_seed_state(&threads[i].rng, s + i);
-		threads[i].uaddr = arm_smmu_fake_user_page(test);
-	}
-	/* kunit_vm_mmap() has made it */
-	m->mm = current->mm;
-	/* The last of them is this one */
-	add_all(&threads[num]);
-	if (config->adversary)
-		smmu_model_adversary_start(m->model, cpumask_last(cpu_online_mask));
-	cpu = cpumask_first(cpu_online_mask);
-	for (i = 0; i < num; i++) {
-		threads[i].task = arm_smmu_fake_create_task(test, run_thread, &threads[i], cpu);
-		cpu = cpumask_next_wrap(cpu, cpu_online_mask);
-	}
-	for (i = 0; i < num; i++)
-		wake_up_process(threads[i].task);
-	for (i = 0; i < num; i++)
-		arm_smmu_fake_join_task(test, threads[i].task);
-	smmu_model_check(m->model);
-	KUNIT_EXPECT_GT(test, m->model->stats.fills, m->config.steps);
-	KUNIT_EXPECT_GT(test, m->model->stats.hits, 0);
-}
-
-#define ATTACH(dev, kind, ...)	{ op_attach, dev, kind, ##__VA_ARGS__ }
-#define MAP(dom, slot, ...)	{ op_map, dom, slot, ##__VA_ARGS__ }
-#define TRIM(dom, slot, num)	{ op_trim, dom, slot, 2 * (num) }
-#define TRIM_END(dom, slot, num) { op_trim, dom, slot, 2 * (num) + 1 }
-#define PASID(dev, n, dom)	{ op_pasid, dev, n, (dom) + 1 }
-#define PAGES			1
-
-#define GMAP(guest, page, ...)	{ op_guest_map, guest, page, ##__VA_ARGS__ }
-#define DIRTY(slot)		{ op_dma, 0, 0, (slot) << 2 | 3 }
-#define CLEAR(slot)		{ op_dirty, 0, slot }
-
-/* Pages, blocks and tables of both stages, with and without their neighbours */
-static const struct step map_script[] = {
-	ATTACH(0, PAGING, 0), ATTACH(1, PAGING, 1),
-	MAP(0, 1), MAP(1, 1), MAP(0, 0), MAP(1, 0), MAP(0, 0),
-	MAP(1, 0), MAP(0, 2), MAP(1, 2), MAP(0, 2), MAP(1, 2),
-	MAP(0, 4), MAP(1, 4), MAP(0, 4), MAP(1, 4),
-	MAP(0, 4, PAGES), MAP(1, 4, PAGES), MAP(0, 3), MAP(1, 3),
-	/* Every NUM and SCALE that a table needs */
-	TRIM(0, 4, 1), TRIM(1, 4, 1), TRIM(0, 4, 2), TRIM(1, 4, 2),
-	TRIM_END(0, 4, 4), TRIM_END(1, 4, 4), TRIM(0, 4, 30),
-	TRIM(1, 4, 30), TRIM_END(0, 4, 32), TRIM(0, 4, 64),
-	TRIM(1, 4, 64), TRIM_END(0, 4, 126), TRIM_END(1, 4, 126),
-	MAP(0, 3), MAP(1, 3), MAP(0, 4), MAP(1, 4),
-	/* A block takes the place of a table, and the other way */
-	MAP(0, 4), MAP(1, 4), MAP(0, 4), MAP(1, 4),
-	MAP(0, 4, PAGES), MAP(1, 4, PAGES), MAP(0, 4), MAP(1, 4),
-	MAP(0, 5), MAP(1, 5), MAP(0, 6), MAP(1, 6),
-	MAP(0, 5), MAP(1, 5), MAP(0, 6), MAP(1, 6),
-	{}
-};
-
-/* Devices move between domains and leave: nothing of the old one stays */
-static const struct step attach_script[] = {
-	MAP(0, 0), MAP(1, 1), MAP(2, 2), MAP(3, 3),
-	ATTACH(0, PAGING, 0), ATTACH(0, PAGING, 1),
-	ATTACH(0, PAGING, 3), ATTACH(0, PAGING, 2),
-	ATTACH(0, IDENTITY), ATTACH(0, PAGING, 2),
-	ATTACH(1, PAGING, 2), ATTACH(0, BLOCKED), MAP(2, 4),
-	ATTACH(0, PAGING, 1), ATTACH(1, PAGING, 3),
-	ATTACH(0, IDENTITY), ATTACH(0, BLOCKED), ATTACH(0, PAGING, 0),
-	MAP(0, 1), ATTACH(1, PAGING, 0), ATTACH(0, BLOCKED),
-	ATTACH(1, BLOCKED),
-	/* Their IDs come back */
-	{ op_replace_domain, 0 }, { op_replace_domain, 1, 1 },
-	MAP(0, 2), MAP(1, 2), ATTACH(0, PAGING, 1),
-	ATTACH(1, PAGING, 0),
-	{}
-};
-
-/* Two PASIDs and none, on two domains and two devices */
-static const struct step pasid_script[] = {
-	PASID(0, 0, 0), MAP(0, 0), MAP(2, 0), ATTACH(0, PAGING, 2),
-	PASID(0, 1, 2), PASID(1, 1, 0), MAP(0, 1), MAP(2, 1),
-	MAP(0, 0), MAP(2, 0), MAP(0, 4), MAP(2, 4),
-	PASID(0, 0, 2), PASID(0, 0, 0), ATTACH(0, BLOCKED),
-	PASID(0, 0, -1), ATTACH(0, IDENTITY), MAP(0, 4), MAP(2, 4),
-	PASID(0, 1, -1), PASID(1, 1, 2), ATTACH(1, PAGING, 0),
-	PASID(1, 1, -1), MAP(0, 1),
-	{}
-};
-
-/* What a device writes is in the bitmap, each time */
-static const struct step dirty_script[] = {
-	ATTACH(0, PAGING, 0), MAP(0, 0), MAP(0, 2), MAP(0, 4),
-	DIRTY(0), CLEAR(0), DIRTY(0), CLEAR(0), DIRTY(2), CLEAR(2), DIRTY(2),
-	CLEAR(2), DIRTY(4), CLEAR(4), DIRTY(4), CLEAR(4),
-	{}
-};
-
-/* Two guests on one parent, with the same ASID and the same addresses */
-static const struct step guest_script[] = {
-	ATTACH(0, GUEST_ATS), ATTACH(1, GUEST_ATS), ATTACH(2, GUEST),
-	ATTACH(3, PAGING, 1), MAP(1, 0), GMAP(0, 0), GMAP(1, 0),
-	GMAP(0, 1), GMAP(1, 1), GMAP(0, 2), GMAP(1, 2), GMAP(0, 3),
-	GMAP(1, 3),
-	/* Each command of a guest, the host unmaps first or last */
-	GMAP(0, 0, 0), GMAP(1, 0, 1), GMAP(0, 1, 2), GMAP(1, 1, 3),
-	GMAP(0, 2, 4), GMAP(1, 2, 5), GMAP(0, 3, 6), GMAP(1, 3, 7),
-	GMAP(0, 0), GMAP(1, 0), GMAP(0, 1), GMAP(1, 1),
-	GMAP(0, 0, 8), GMAP(1, 0, 9), GMAP(0, 1, 10), GMAP(1, 1, 11),
-	GMAP(0, 0), GMAP(1, 0), MAP(1, 0), MAP(1, 4),
-	/* CDs, other kinds of nested domains, and a new vSMMU */
-	{ op_guest_cd, 0 }, { op_guest_cd, 1 },
-	ATTACH(3, GUEST_BYPASS), MAP(1, 4), MAP(1, 0), ATTACH(3, GUEST_ABORT),
-	ATTACH(1, GUEST), { op_guest_cd, 1 }, GMAP(1, 0, 1), GMAP(1, 1),
-	ATTACH(1, BLOCKED), ATTACH(3, IDENTITY),
-	{ op_guest_restart, 1 }, ATTACH(1, GUEST_ATS), GMAP(1, 1), GMAP(1, 0),
-	ATTACH(0, PAGING, 0), ATTACH(2, BLOCKED), GMAP(1, 0, 1),
-	{}
-};
-
-/* Processes unmap pages, and exit before they are unbound */
-static const struct step proc_script[] = {
-	{ op_mmap, 0, 0 }, { op_mmap, 0, 1 }, { op_mmap, 1, 0 },
-	{ op_bind, 0, 0 }, { op_bind, 1, 0 }, { op_bind, 1, 1 },
-	{ op_mmap, 0, 2 }, { op_mmap, 0, 0 }, { op_mmap, 1, 0 },
-	{ op_mmap, 1, 1 }, { op_bind, 1, 1 }, { op_exit, 0 },
-	{ op_bind, 0, 0 }, { op_bind, 0, 0 }, { op_mmap, 0, 0 },
-	{ op_bind, 1, 0 }, { op_exit, 1 },
-	{}
-};
-
-#define PLAIN		.smmus = 1, .devs = 2, .domains = 4
-#define GUESTS		.smmus = 1, .devs = 4, .domains = 2, .guests = 2
-#define PROCS		.smmus = 2, .devs = 2, .domains = 1
+/* The n-th of them has the seed n, so that they do different things */
+#define STRICT(what, num, ...) { .name = what, .steps = num, .strict = true, .threads = 1, \
+				 .smmus = 1, .domains = 3, ##__VA_ARGS__ }
 
 static const struct config cases[] = {
-	{ "map", .script = map_script, PLAIN },
-	{ "map, EL2, ranges", .script = map_script, PLAIN, .features = RIL | E2H },
-	{ "map, ATS, ranges", .script = map_script, PLAIN, .ats = true,
-	  .features = RIL },
-	{ "map, 16K", .script = map_script, PLAIN, .features = RIL,
-	  .pgsizes = SZ_16K | SZ_32M },
-	{ "map, 64K", .script = map_script, PLAIN, .features = RIL,
-	  .pgsizes = SZ_64K | SZ_512M },
-	{ "attach, ATS", .script = attach_script, PLAIN, .ats = true },
-	{ "attach, EL2, two levels", .script = attach_script, PLAIN,
-	  .features = E2H | TWO_LEVELS },
-	{ "PASID, ATS", .script = pasid_script, PLAIN, .ats = true },
-	{ "PASID, EL2, two levels", .script = pasid_script, PLAIN,
-	  .features = E2H | TWO_LEVELS },
-	{ "dirty", .script = dirty_script, PLAIN, .features = RIL | HTTU },
-	{ "guests", .script = guest_script, GUESTS },
-	{ "guests, ATS, EL2, ranges", .script = guest_script, GUESTS,
-	  .ats = true, .features = RIL | E2H },
-	{ "processes", .script = proc_script, PROCS, .features = SVA },
-	{ "processes, ATS, EL2, ranges", .script = proc_script, PROCS,
-	  .ats = true, .features = SVA | RIL | E2H },
+	STRICT("4K", 140, .devs = 2),
+	STRICT("4K, EL2, ranges", 140, .devs = 2, .features = RIL | E2H),
+	STRICT("4K, ATS, ranges", 140, .devs = 2, .ats = true, .features = RIL),
+	STRICT("4K, ATS, EL2, two levels", 140, .devs = 2, .ats = true,
+	       .features = E2H | TWO_LEVELS),
+	STRICT("16K, ranges", 110, .devs = 2, .features = RIL, .pgsizes = SZ_16K | SZ_32M),
+	STRICT("64K, ranges", 110, .devs = 2, .features = RIL, .pgsizes = SZ_64K | SZ_512M),
+	STRICT("dirty tracking, ranges", 180, .devs = 2, .features = RIL | HTTU),
+	STRICT("guests", 200, .devs = 4, .guests = 2),
+	STRICT("guests, ATS, EL2, ranges", 200, .devs = 4, .guests = 2, .ats = true,
+	       .features = RIL | E2H),
+	STRICT("processes", 140, .devs = 2, .features = SVA),
+	STRICT("processes, ATS, EL2, ranges", 140, .devs = 2, .ats = true,
+	       .features = SVA | RIL | E2H),
 };
 
 static const struct config programs[] = {
 	{ "one SMMU, one thread", .steps = 300, .mixed = true, .smmus = 1,
-	  .devs = 3, .domains = 4 },
+	  .devs = 3, .domains = 4, .threads = 1 },
 	{ "four SMMUs, three threads", .steps = 16, .mixed = true, .smmus = 4,
 	  .devs = 8, .domains = 4, .threads = 3, .adversary = true },
 	{ "eight SMMUs, two threads", .steps = 24, .mixed = true, .smmus = 8,
@@ -1360,13 +1139,65 @@ static const struct config programs[] = {
 	  .smmus = 2, .devs = 4, .domains = 3, .threads = 2 },
 };
 
-static void describe(const struct config *config, char *desc)
+static struct machine *create_machine(struct kunit *test, u64 s)
 {
-	strscpy(desc, config->name, KUNIT_PARAM_DESC_SIZE);
+	struct machine *m = arm_smmu_fake_zalloc(test, sizeof(*m));
+	unsigned int i;
+
+	m->test = test;
+	m->config = *(const struct config *)test->param_value;
+	if (steps && !m->config.strict)
+		m->config.steps = steps;
+	m->pasid = m->config.features & TWO_LEVELS ? 1500 : 40;
+	m->granule = m->config.pgsizes ? BIT(__ffs(m->config.pgsizes)) : SZ_4K;
+	init_rwsem(&m->sem);
+	m->model = smmu_model_create(test, s);
+	for (i = 0; i <= m->config.threads; i++) {
+		m->threads[i].test = test;
+		m->threads[i].m = m;
+		m->threads[i].index = i;
+		prandom_seed_state(&m->threads[i].rng, s + i);
+		m->threads[i].uaddr = arm_smmu_fake_user_page(test);
+	}
+	/* kunit_vm_mmap() has made it */
+	m->mm = current->mm;
+	add_all(&m->threads[m->config.threads]);
+	return m;
 }
 
-KUNIT_ARRAY_PARAM(cases, cases, describe);
-KUNIT_ARRAY_PARAM(programs, programs, describe);
+static void run(struct kunit *test)
+{
+	const struct config *config = test->param_value;
+	u64 s = seed ?: get_random_u32() | 1;
+	unsigned int cpu = cpumask_first(cpu_online_mask);
+	struct task_struct *tasks[MAX_THREADS];
+	struct machine *m;
+	unsigned int i;
+
+	if (!IS_ENABLED(CONFIG_ARM_SMMU_V3_SVA) && config->features & SVA)
+		kunit_skip(test, "needs CONFIG_ARM_SMMU_V3_SVA");
+	if (config->strict)
+		s = 1 + (config - cases);
+	kunit_info(test, "arm_smmu_v3_kunit.seed=%llu\n", s);
+	m = create_machine(test, s);
+	if (config->adversary)
+		wake_up_process(arm_smmu_fake_create_task(test, run_adversary, m->model,
+							  cpumask_last(cpu_online_mask)));
+	for (i = 0; i < config->threads; i++) {
+		tasks[i] = arm_smmu_fake_create_task(test, run_thread, &m->threads[i], cpu);
+		cpu = cpumask_next_wrap(cpu, cpu_online_mask);
+	}
+	for (i = 0; i < config->threads; i++)
+		wake_up_process(tasks[i]);
+	for (i = 0; i < config->threads; i++)
+		arm_smmu_fake_join_task(test, tasks[i]);
+	smmu_model_check(m->model);
+	KUNIT_EXPECT_GT(test, m->model->stats.fills, m->config.steps);
+	KUNIT_EXPECT_GT(test, m->model->stats.hits, 0);
+}
+
+KUNIT_ARRAY_PARAM_DESC(cases, cases, name);
+KUNIT_ARRAY_PARAM_DESC(programs, programs, name);
 
 static struct kunit_case reach_cases[] = {
 	KUNIT_CASE_PARAM(run, cases_gen_params),

@@ -14,7 +14,7 @@
 #define TEST_64K	(SZ_64K | SZ_512M)
 
 /* Kinds of domains */
-static const u32 share_test_flags[] = {
+static const u32 kinds[] = {
 	0, IOMMU_HWPT_ALLOC_NEST_PARENT, IOMMU_HWPT_ALLOC_DIRTY_TRACKING,
 };
 
@@ -24,7 +24,7 @@ static const u32 share_test_flags[] = {
  * for the kinds in @there, one bit for each, with the domains of the first SMMU,
  * and for those in @back with the domains of the second.
  */
-static const struct share_test_row {
+static const struct row {
 	const char *name;
 	u32 there;
 	u32 back;
@@ -32,7 +32,7 @@ static const struct share_test_row {
 	u32 without;
 	unsigned long oas;
 	unsigned long pgsizes;
-} share_test_rows[] = {
+} rows[] = {
 	/* Then it makes a stage 2 in place of a stage 1 */
 	{ "no stage 1", 2, 1,
 	  .without = ARM_SMMU_FEAT_TRANS_S1 | ARM_SMMU_FEAT_NESTING },
@@ -53,7 +53,7 @@ static const struct share_test_row {
 };
 
 /* A device behind each of two SMMUs */
-static void share_test_setup(struct kunit *test, struct arm_smmu_fake_master *fms[TEST_SMMUS])
+static void setup(struct kunit *test, struct arm_smmu_fake_master *fms[TEST_SMMUS])
 {
 	unsigned int i;
 
@@ -62,18 +62,15 @@ static void share_test_setup(struct kunit *test, struct arm_smmu_fake_master *fm
 }
 
 /* All ways to let an SMMU use the table of another one follow one rule */
-static void share_test_ways(struct kunit *test, struct iommu_domain *domain,
-			    struct arm_smmu_fake_master *fm, bool can, const char *what)
+static void try_all(struct kunit *test, struct iommu_domain *domain,
+		    struct arm_smmu_fake_master *fm, bool can, const char *what)
 {
 	struct arm_smmu_domain *smmu_domain = to_smmu_domain(domain);
-	struct arm_smmu_ste ste = *arm_smmu_fake_ste(fm);
 	bool s1 = smmu_domain->stage == ARM_SMMU_DOMAIN_S1;
 	int ret, expected = can ? 0 : -EINVAL;
 	struct arm_vsmmu vsmmu = {};
 
 	arm_smmu_fake_drop_cmds(fm->fake);
-	KUNIT_EXPECT_EQ_MSG(test, can, arm_smmu_domain_can_share(smmu_domain, &fm->fake->smmu),
-			    "%s", what);
 	ret = arm_smmu_fake_set_pasid(fm, domain, TEST_PASID, NULL);
 	KUNIT_EXPECT_EQ_MSG(test, ret, s1 ? expected : -EINVAL, "%s", what);
 	if (!ret)
@@ -84,11 +81,9 @@ static void share_test_ways(struct kunit *test, struct iommu_domain *domain,
 		if (!ret)
 			arm_smmu_fake_vsmmu_destroy(&vsmmu);
 	}
-	ret = arm_smmu_fake_attach(fm, domain);
-	KUNIT_EXPECT_EQ_MSG(test, ret, expected, "%s", what);
+	KUNIT_EXPECT_EQ_MSG(test, arm_smmu_fake_attach(fm, domain), expected, "%s", what);
 	if (!can) {
 		arm_smmu_fake_expect_cmds(fm->fake, NULL, 0);
-		KUNIT_EXPECT_MEMEQ(test, &ste, arm_smmu_fake_ste(fm), sizeof(ste));
 		KUNIT_EXPECT_EQ(test, arm_smmu_fake_invs(domain)->num_invs, 0);
 	}
 	KUNIT_EXPECT_EQ(test, 0, arm_smmu_fake_block(fm));
@@ -97,40 +92,38 @@ static void share_test_ways(struct kunit *test, struct iommu_domain *domain,
 static void share_test_rule(struct kunit *test)
 {
 	struct arm_smmu_fake_master *fms[TEST_SMMUS];
-	const struct share_test_row *row;
 	struct arm_smmu_device *smmu;
-	unsigned int i, k, way;
+	struct iommu_domain *domain;
+	const struct row *row;
+	unsigned int k, way;
 	unsigned long oas;
 	u32 features;
+	bool can;
 
-	share_test_setup(test, fms);
+	setup(test, fms);
 	smmu = &fms[1]->fake->smmu;
 	features = smmu->features;
 	oas = smmu->oas;
-	for (i = 0; i < 2 * ARRAY_SIZE(share_test_rows); i++) {
-		row = &share_test_rows[i / 2];
-		way = i % 2;
+	for (row = rows; row != rows + ARRAY_SIZE(rows); row++) {
 		smmu->oas = row->oas ?: oas;
 		smmu->pgsize_bitmap = row->pgsizes ?: TEST_PGSIZES;
 		smmu->features = (features | row->with) & ~row->without;
-		for (k = 0; k < ARRAY_SIZE(share_test_flags); k++) {
-			bool can = (way ? row->back : row->there) & BIT(k);
-			struct iommu_domain *domain;
-
-			domain = iommu_paging_domain_alloc_flags(fms[way]->dev,
-								 share_test_flags[k]);
+		for (k = 0; k < 2 * ARRAY_SIZE(kinds); k++) {
+			way = k % 2;
+			can = (way ? row->back : row->there) & BIT(k / 2);
+			domain = iommu_paging_domain_alloc_flags(fms[way]->dev, kinds[k / 2]);
 			if (IS_ERR(domain)) {
 				KUNIT_EXPECT_FALSE(test, can);
 				continue;
 			}
-			share_test_ways(test, domain, fms[!way], can, row->name);
+			try_all(test, domain, fms[!way], can, row->name);
 			iommu_domain_free(domain);
 		}
 	}
 }
 
 /* A reader of an array, in its RCU read section until told to leave, or too late */
-struct share_test_reader {
+struct reader {
 	struct arm_smmu_domain *smmu_domain;
 	struct completion inside;
 	unsigned long patience;
@@ -139,27 +132,22 @@ struct share_test_reader {
 	bool changed;
 };
 
-static int share_test_read(void *data)
+static int read_array(void *data)
 {
-	struct share_test_reader *reader = data;
+	struct reader *reader = data;
 	unsigned long end = jiffies + reader->patience;
-	struct arm_smmu_inv seen[2];
 	struct arm_smmu_invs *invs;
-	size_t num_invs, i;
+	struct arm_smmu_inv seen;
 
 	rcu_read_lock();
 	invs = rcu_dereference(reader->smmu_domain->invs);
-	num_invs = min(invs->num_invs, ARRAY_SIZE(seen));
-	memcpy(seen, invs->inv, num_invs * sizeof(*seen));
+	seen = invs->inv[0];
 	complete(&reader->inside);
 	while (!READ_ONCE(reader->leave) && time_before(jiffies, end))
 		cpu_relax();
 	/* Only @users may change, or the memory is no array any more */
-	for (i = 0; i < num_invs; i++) {
-		seen[i].users = invs->inv[i].users;
-		reader->changed |= seen[i].users < 0 || seen[i].users > 2 ||
-				   memcmp(&seen[i], &invs->inv[i], sizeof(*seen));
-	}
+	seen.users = invs->inv[0].users;
+	reader->changed = memcmp(&seen, invs->inv, sizeof(seen));
 	WRITE_ONCE(reader->late, !READ_ONCE(reader->leave));
 	rcu_read_unlock();
 	return 0;
@@ -169,17 +157,16 @@ static int share_test_read(void *data)
  * Attach while the array of @read has a reader, or turn off the SMMU, which waits
  * for the reader
  */
-static void share_test_beside_reader(struct kunit *test, struct iommu_domain *read,
-				     struct arm_smmu_fake_master *fm, struct iommu_domain *domain)
+static void beside_reader(struct kunit *test, struct iommu_domain *read,
+			  struct arm_smmu_fake_master *fm, struct iommu_domain *domain)
 {
-	struct share_test_reader *reader = kunit_kzalloc(test, sizeof(*reader), GFP_KERNEL);
+	struct reader *reader = arm_smmu_fake_zalloc(test, sizeof(*reader));
 	struct task_struct *task;
 
-	KUNIT_ASSERT_NOT_NULL(test, reader);
 	reader->smmu_domain = to_smmu_domain(read);
 	reader->patience = domain ? 10 * HZ : HZ / 50;
 	init_completion(&reader->inside);
-	task = arm_smmu_fake_run_task(test, share_test_read, reader);
+	task = arm_smmu_fake_run_task(test, read_array, reader);
 	wait_for_completion(&reader->inside);
 	if (domain)
 		KUNIT_EXPECT_EQ(test, 0, arm_smmu_fake_attach(fm, domain));
@@ -195,23 +182,21 @@ static void share_test_beside_reader(struct kunit *test, struct iommu_domain *re
 static void share_test_readers(struct kunit *test)
 {
 	struct arm_smmu_fake_master *fms[TEST_SMMUS];
-	struct iommu_domain *domain;
-	unsigned int i, first;
+	struct iommu_domain *domain, *blocked;
+	unsigned int i;
 
 	if (num_online_cpus() < 2)
 		kunit_skip(test, "needs two CPUs");
-	share_test_setup(test, fms);
+	setup(test, fms);
+	blocked = arm_smmu_fake_blocked(fms[0]);
 	domain = arm_smmu_fake_alloc_domain(fms[0], 0);
+	KUNIT_ASSERT_EQ(test, 0, arm_smmu_fake_attach(fms[0], domain));
 	/* One of the two leaves trash that is not at the end */
-	for (first = 0; first < 2; first++) {
-		for (i = 0; i < 2; i++)
-			share_test_beside_reader(test, domain, fms[i], domain);
-		for (i = 0; i < 2; i++)
-			share_test_beside_reader(test, domain, fms[first ^ i],
-						 arm_smmu_fake_blocked(fms[0]));
-		KUNIT_EXPECT_EQ(test, arm_smmu_fake_invs(domain)->num_invs, 0);
+	for (i = 0; i < TEST_SMMUS; i++) {
+		beside_reader(test, domain, fms[!i], domain);
+		beside_reader(test, domain, fms[i], blocked);
 	}
-	share_test_beside_reader(test, domain, fms[1], NULL);
+	beside_reader(test, domain, fms[1], NULL);
 	KUNIT_EXPECT_EQ(test, 0, readl(fms[1]->fake->smmu.base + ARM_SMMU_CR0));
 }
 
