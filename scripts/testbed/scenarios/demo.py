@@ -35,7 +35,7 @@ from testbed.machine.topology import Topology, kernel_image, qemu_version
 from testbed.paths import MACHINE, Error, image
 from testbed.scenarios import storeys
 
-MAX_SMMUS = 4
+MAX_SMMUS = 8
 LINE = 64                       # bytes
 LINES, LINES_SHORT = 4096, 256  # written to each disk
 # Rounds of unmap and map: through stage 1 (domain type DMA), and bypassing it.
