@@ -299,7 +299,7 @@ static u64 fake_step(u64 left)
 
 static void fake_poll_init(struct arm_smmu_device *smmu, struct arm_smmu_queue_poll *qp)
 {
-	bool off = irqs_disabled();
+	bool off __maybe_unused = irqs_disabled();
 
 	guard(raw_spinlock_irqsave)(&arm_smmu_fake_lock);
 	memset(qp, 0, sizeof(*qp));

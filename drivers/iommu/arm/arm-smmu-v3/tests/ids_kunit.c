@@ -281,14 +281,20 @@ static void ids_test_sva_no_memory(struct kunit *test)
 	KUNIT_EXPECT_GT(test, nth, 5);
 }
 
+struct holder {
+	struct mm_struct *mm;
+	struct completion held;
+};
+
 /* Faults of the process wait for this */
 static int hold_mm(void *data)
 {
-	struct mm_struct *mm = data;
+	struct holder *holder = data;
 
-	mmap_write_lock(mm);
+	mmap_write_lock(holder->mm);
+	complete(&holder->held);
 	msleep(50);
-	mmap_write_unlock(mm);
+	mmap_write_unlock(holder->mm);
 	return 0;
 }
 
@@ -307,6 +313,7 @@ static void ids_test_sva_exit(struct kunit *test)
 	unsigned int exit, num_resumes = 0;
 	struct iommu_sva *handle, *keep;
 	struct arm_smmu_fake_master *fm;
+	struct holder holder = { .mm = mm };
 	struct task_struct *task = NULL;
 	struct arm_smmu_cmd cmd;
 	ioasid_t pasid;
@@ -330,9 +337,9 @@ static void ids_test_sva_exit(struct kunit *test)
 			val = le64_to_cpu(arm_smmu_fake_cd(fm, pasid)->data[0]);
 			KUNIT_EXPECT_EQ(test, val & (mask | CTXDESC_CD_0_ASID), mask);
 		} else {
-			task = arm_smmu_fake_run_task(test, hold_mm, mm);
-			while (!rwsem_is_locked(&mm->mmap_lock))
-				msleep(20);
+			init_completion(&holder.held);
+			task = arm_smmu_fake_run_task(test, hold_mm, &holder);
+			wait_for_completion(&holder.held);
 		}
 		evt[0] = EVT_ID_TRANSLATION_FAULT | EVTQ_0_SSV | FIELD_PREP(EVTQ_0_SID, 1) |
 			 FIELD_PREP(EVTQ_0_SSID, pasid);
@@ -405,6 +412,10 @@ static void ids_test_timeouts(struct kunit *test)
 		arm_smmu_fake_queue_stall(s->tlbis, 0, 0);
 		KUNIT_EXPECT_EQ(test, -ETIMEDOUT, arm_smmu_fake_attach(s->fm, s->domain));
 		arm_smmu_fake_queue_start(s->tlbis);
+		/* An id that was flushed is free again after its detach */
+		attach(s->fm, s->domain);
+		block(s->fm);
+		KUNIT_EXPECT_EQ(test, arm_smmu_fake_num_ids(s->pool), 2);
 	}
 }
 

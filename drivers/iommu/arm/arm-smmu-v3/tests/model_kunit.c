@@ -22,6 +22,7 @@
 #define DBM_CLEAN	(BIT_ULL(51) | BIT_ULL(7))
 
 #define S1		STRTAB_STE_0_CFG_S1_TRANS
+#define S2		STRTAB_STE_0_CFG_S2_TRANS
 #define NESTED		STRTAB_STE_0_CFG_NESTED
 
 enum { CDS, LEVEL1, LEVEL2, LEVEL3, S2_LEVEL1, S2_LEVEL2, S2_LEVEL3, NUM_PAGES };
@@ -37,6 +38,7 @@ struct self {
 	u64 *pages[NUM_PAGES];
 	/* What the device uses, and where that is in the end */
 	u64 *leaf;
+	u64 addr;
 	u64 pa;
 };
 
@@ -114,6 +116,7 @@ static struct self *create(struct kunit *test, u32 features, unsigned int cfg, b
 			arm_smmu_fake_attach(s->fm, arm_smmu_fake_alloc_domain(s->fm, 0)));
 	KUNIT_ASSERT_EQ(test, ASID_OWN, arm_smmu_fake_hw_id(s->fm, IOMMU_NO_PASID));
 	s->pa = smmu_model_pa(s->model, SZ_2M);
+	s->addr = cfg == S2 ? DATA_IPA : VA;
 	write_tables(s, block);
 	write_cd(s, 0, ASID_OWN);
 	write_cd(s, PASID, ASID_PASID);
@@ -133,10 +136,10 @@ static void fill_all(struct self *s)
 {
 	int i;
 
-	smmu_model_track(&s->model->tracked, VA);
+	smmu_model_track(&s->model->tracked, s->addr);
 	for (i = 0; i < 16; i++)
 		smmu_model_fill(s->model, true);
-	smmu_model_untrack(&s->model->tracked, VA);
+	smmu_model_untrack(&s->model->tracked, s->addr);
 }
 
 #define T1		BIT(MODEL_TABLE1)
@@ -203,14 +206,20 @@ static const struct row el2_rows[] = {
 	{ OP(EL2_VA) | OF_ASID(ASID_OWN), VA | LEAF, P(T1 | L1) | T1 | PP(A) },
 };
 
+static const struct row s2_rows[] = {
+	{ OP(NH_ALL) | OF_VMID(VMID), 0, T2 | L2 | A },
+	{ OP(S12_VMALL) | OF_VMID(VMID), 0, A },
+	{ OP(S12_VMALL), 0, T2 | L2 | A },
+	{ OP(S2_IPA) | OF_VMID(VMID), DATA_IPA | LEAF, T2 | A },
+	{ OP(S2_IPA) | OF_VMID(VMID), DATA_IPA + SZ_4K, L2 | A },
+};
+
 /* PASIDs have the stage 2 in common */
 static const struct row nested_rows[] = {
 	{ OP(NH_ALL) | OF_VMID(VMID), 0, PP(A) | T2 | L2 },
 	{ OP(NH_VAA) | OF_VMID(VMID), VA | LEAF, PP(T1 | A) | T2 | L2 },
 	{ OP(S12_VMALL) | OF_VMID(VMID), 0, PP(A) },
-	{ OP(S12_VMALL), 0, PP(T1 | L1 | L12 | A) | T2 | L2 },
 	/* The entries of both stages stay, and the IPAs of tables */
-	{ OP(S2_IPA) | OF_VMID(VMID), DATA_IPA | LEAF, PP(T1 | L1 | L12 | A) | T2 | L2 },
 	{ OP(S2_IPA) | OF_VMID(VMID), DATA_IPA, PP(T1 | L1 | L12 | A) | L2 },
 };
 
@@ -227,6 +236,7 @@ static const struct set {
 	ROWS(s1, S1, 0, PP(T1 | L1 | A)),
 	ROWS(block, S1, 0, PP(T1 | L1 | A)),
 	ROWS(el2, S1, ARM_SMMU_FEAT_E2H, PP(T1 | L1 | A)),
+	ROWS(s2, S2, 0, T2 | L2 | A),
 	ROWS(nested, NESTED, 0, PP(T1 | L1 | L12 | A) | T2 | L2),
 };
 
@@ -248,10 +258,13 @@ static void test_commands(struct kunit *test)
 		KUNIT_EXPECT_EQ_MSG(test, row->left, smmu_model_kinds(s->model, ASID_PASID),
 				    "command %#llx %#llx", row->data0, row->data1);
 	}
-	KUNIT_EXPECT_EQ(test, 0, smmu_model_dma(s->dev, MODEL_NO_SSID, VA + 8, MODEL_ATS, &pa));
+	KUNIT_EXPECT_EQ(test, 0, smmu_model_dma(s->dev, MODEL_NO_SSID, s->addr + 8, MODEL_ATS,
+						&pa));
 	KUNIT_EXPECT_EQ(test, pa, s->pa + 8);
-	KUNIT_EXPECT_EQ(test, 0, smmu_model_dma(s->dev, PASID, VA, MODEL_FRESH, &pa));
-	KUNIT_EXPECT_EQ(test, -EFAULT, smmu_model_dma(s->dev, 5, VA, 0, &pa));
+	if (s->cfg != S2)
+		KUNIT_EXPECT_EQ(test, 0, smmu_model_dma(s->dev, PASID, s->addr, MODEL_FRESH,
+							&pa));
+	KUNIT_EXPECT_EQ(test, -EFAULT, smmu_model_dma(s->dev, 5, s->addr, 0, &pa));
 	KUNIT_EXPECT_EQ(test, s->model->stats.events, 1);
 }
 

@@ -335,19 +335,33 @@ static void queue_test_nothing(struct kunit *test)
 	queue_test_expect(qt->fakes[1], 1, 0, 1);
 }
 
-/* Where no dirty bit was set, there is nothing to invalidate */
-static void queue_test_empty_gather(struct kunit *test)
+/* A dirty bitmap that is read again has nothing to invalidate */
+static void queue_test_dirty(struct kunit *test)
 {
 	struct arm_smmu_fake *fake = arm_smmu_fake_create(test, TEST_SHIFT);
-	struct arm_smmu_fake_master *fm = arm_smmu_fake_add_master(fake, TEST_SID, 0);
-	struct iommu_domain *domain = arm_smmu_fake_alloc_domain(fm, 0);
 	struct iommu_iotlb_gather gather;
+	struct iommu_dirty_bitmap dirty;
+	struct arm_smmu_fake_master *fm;
+	struct iommu_domain *domain;
+	struct arm_smmu_cmd cmd;
+	unsigned int i;
 
+	fake->smmu.features |= ARM_SMMU_FEAT_HA | ARM_SMMU_FEAT_HD;
+	fm = arm_smmu_fake_add_master(fake, TEST_SID, 0);
+	domain = arm_smmu_fake_alloc_domain(fm, IOMMU_HWPT_ALLOC_DIRTY_TRACKING);
 	KUNIT_ASSERT_EQ(test, 0, arm_smmu_fake_attach(fm, domain));
-	arm_smmu_fake_drop_cmds(fake);
-	iommu_iotlb_gather_init(&gather);
-	iommu_iotlb_sync(domain, &gather);
-	queue_test_expect(fake, 0, 0, 0);
+	KUNIT_ASSERT_EQ(test, 0, iommu_map(domain, TEST_IOVA, TEST_IOVA, SZ_4K,
+					   IOMMU_READ | IOMMU_WRITE, GFP_KERNEL));
+	/* A new mapping is dirty */
+	for (i = 0; i < 2; i++) {
+		arm_smmu_fake_drop_cmds(fake);
+		iommu_dirty_bitmap_init(&dirty, NULL, &gather);
+		KUNIT_ASSERT_EQ(test, 0,
+				domain->dirty_ops->read_and_clear_dirty(domain, TEST_IOVA, SZ_4K,
+									0, &dirty));
+		iommu_iotlb_sync(domain, &gather);
+		KUNIT_EXPECT_EQ(test, !i, arm_smmu_fake_next_cmd(fake, &cmd));
+	}
 }
 
 /*
@@ -699,7 +713,7 @@ static struct kunit_case queue_test_cases[] = {
 	KUNIT_CASE(queue_test_blocked),
 	KUNIT_CASE(queue_test_mixed),
 	KUNIT_CASE(queue_test_nothing),
-	KUNIT_CASE(queue_test_empty_gather),
+	KUNIT_CASE(queue_test_dirty),
 	KUNIT_CASE(queue_test_late_msi),
 	KUNIT_CASE(queue_test_timeout),
 	KUNIT_CASE(queue_test_error),

@@ -6,8 +6,9 @@
  * judges the caches.
  *
  * The operations and all choices come from a seed. In the suite reach all caches are
- * filled before each operation, and judged after it. In the suite random several
- * threads run at the same time. To repeat or to prolong that:
+ * filled before each operation and judged after it, but for the first WARM_UP
+ * operations, when little is mapped. In the suite random several threads run at the
+ * same time. To repeat or to prolong that:
  *	arm_smmu_v3_kunit.seed=SEED arm_smmu_v3_kunit.steps=STEPS
  */
 #include <linux/iova_bitmap.h>
