@@ -8,7 +8,6 @@
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/seq_file.h>
-#include <linux/uaccess.h>
 #include <uapi/linux/iommufd.h>
 
 #include "fake.h"
@@ -251,7 +250,6 @@ static int dead_test_invalidate(void *data)
  */
 static void dead_test_guest(struct kunit *test)
 {
-	const __le64 cmd[] = { cpu_to_le64(CMDQ_OP_TLBI_NSNH_ALL), 0 };
 	struct dead_test *dt = test->priv;
 	struct task_struct *walk, *guest;
 	unsigned int num;
@@ -259,13 +257,9 @@ static void dead_test_guest(struct kunit *test)
 
 	if (!IS_ENABLED(CONFIG_ARM_SMMU_V3_IOMMUFD))
 		kunit_skip(test, "needs CONFIG_ARM_SMMU_V3_IOMMUFD");
-	dt->array = (struct iommu_user_data_array){
-		.type = IOMMU_VIOMMU_INVALIDATE_DATA_ARM_SMMUV3,
-		.uptr = (void __user *)arm_smmu_fake_user_page(test),
-		.entry_len = sizeof(cmd),
-		.entry_num = 1,
-	};
-	KUNIT_ASSERT_EQ(test, 0, copy_to_user(dt->array.uptr, cmd, sizeof(cmd)));
+	KUNIT_ASSERT_EQ(test, 0,
+			arm_smmu_fake_guest_cmd(&dt->array, arm_smmu_fake_user_page(test),
+						CMDQ_OP_TLBI_NSNH_ALL, 0));
 	dt->mm = current->mm;
 	KUNIT_ASSERT_EQ(test, 0, arm_smmu_fake_vsmmu_init(&dt->vsmmu, dt->dead, dt->parent));
 	arm_smmu_fake_add_action(test, arm_smmu_fake_vsmmu_destroy, &dt->vsmmu);

@@ -283,6 +283,8 @@ void arm_smmu_fake_vsmmu_destroy(void *data);
 struct arm_vsmmu *arm_smmu_fake_alloc_vsmmu(struct arm_smmu_fake *fake,
 					    struct iommu_domain *parent);
 unsigned long arm_smmu_fake_user_page(struct kunit *test);
+int arm_smmu_fake_guest_cmd(struct iommu_user_data_array *array, unsigned long uaddr,
+			    u64 data0, u64 data1);
 struct iommu_domain *arm_smmu_fake_init_nested(struct arm_vsmmu *vsmmu, unsigned long uaddr,
 					       u64 ste0, u64 ste1);
 struct iommu_domain *

@@ -56,6 +56,30 @@ unsigned long arm_smmu_fake_user_page(struct kunit *test)
 }
 
 /**
+ * arm_smmu_fake_guest_cmd() - Write a command as a guest does
+ * @array: is set to an array of this command, for arm_vsmmu_cache_invalidate()
+ * @uaddr: the user page for the command
+ * @data0: the first word of the command
+ * @data1: the second one
+ *
+ * Context: current->mm has the user page.
+ * Return: 0, or -EFAULT if the page cannot be written.
+ */
+int arm_smmu_fake_guest_cmd(struct iommu_user_data_array *array, unsigned long uaddr,
+			    u64 data0, u64 data1)
+{
+	const __le64 cmd[] = { cpu_to_le64(data0), cpu_to_le64(data1) };
+
+	*array = (struct iommu_user_data_array){
+		.type = IOMMU_VIOMMU_INVALIDATE_DATA_ARM_SMMUV3,
+		.uptr = (void __user *)uaddr,
+		.entry_len = sizeof(cmd),
+		.entry_num = 1,
+	};
+	return copy_to_user(array->uptr, cmd, sizeof(cmd)) ? -EFAULT : 0;
+}
+
+/**
  * arm_smmu_fake_init_nested() - Make a domain as iommufd does it for a guest
  * @vsmmu: the vSMMU
  * @uaddr: the user page through which the guest's STE is passed

@@ -391,15 +391,9 @@ static void op_replace_domain(struct thread *t)
 /* A command as a guest writes it */
 static void guest_issue(struct thread *t, struct guest *guest, u64 data0, u64 data1)
 {
-	struct arm_smmu_cmd cmd = { .data = { data0, data1 } };
-	struct iommu_user_data_array array = {
-		.type = IOMMU_VIOMMU_INVALIDATE_DATA_ARM_SMMUV3,
-		.uptr = (void __user *)t->uaddr,
-		.entry_len = sizeof(cmd),
-		.entry_num = 1,
-	};
+	struct iommu_user_data_array array;
 
-	KUNIT_EXPECT_EQ(t->test, 0, copy_to_user(array.uptr, &cmd, sizeof(cmd)));
+	KUNIT_EXPECT_EQ(t->test, 0, arm_smmu_fake_guest_cmd(&array, t->uaddr, data0, data1));
 	KUNIT_EXPECT_EQ(t->test, 0,
 			arm_vsmmu_cache_invalidate(&guest->vsmmu.core, &array));
 	KUNIT_EXPECT_EQ(t->test, array.entry_num, 1);

@@ -7,7 +7,6 @@
 #include <kunit/test-bug.h>
 #include <linux/kthread.h>
 #include <linux/pci.h>
-#include <linux/uaccess.h>
 #include <uapi/linux/iommufd.h>
 
 #include "../../../iommufd/iommufd_private.h"
@@ -64,10 +63,7 @@ struct vsmmu {
 
 static struct vsmmu *setup(struct kunit *test)
 {
-	const __le64 cmd[] = {
-		cpu_to_le64(CMDQ_OP_ATC_INV | FIELD_PREP(CMDQ_ATC_0_SID, TEST_VSID)),
-		cpu_to_le64(ATC_INV_SIZE_ALL),
-	};
+	const u64 cmd = CMDQ_OP_ATC_INV | FIELD_PREP(CMDQ_ATC_0_SID, TEST_VSID);
 	struct vsmmu *v = arm_smmu_fake_zalloc(test, sizeof(*v));
 	struct smmu_model *model = smmu_model_create(test, 1);
 	const u32 sid = 1;
@@ -91,13 +87,9 @@ static struct vsmmu *setup(struct kunit *test)
 		KUNIT_ASSERT_NULL(test, xa_store(&v->vsmmus[i]->core.vdevs, TEST_VSID, &v->vdev,
 						 GFP_KERNEL));
 	}
-	v->array = (struct iommu_user_data_array){
-		.type = IOMMU_VIOMMU_INVALIDATE_DATA_ARM_SMMUV3,
-		.uptr = (void __user *)arm_smmu_fake_user_page(test),
-		.entry_len = sizeof(cmd),
-		.entry_num = 1,
-	};
-	KUNIT_ASSERT_EQ(test, 0, copy_to_user(v->array.uptr, cmd, sizeof(cmd)));
+	KUNIT_ASSERT_EQ(test, 0,
+			arm_smmu_fake_guest_cmd(&v->array, arm_smmu_fake_user_page(test), cmd,
+						ATC_INV_SIZE_ALL));
 	return v;
 }
 
