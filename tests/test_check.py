@@ -47,6 +47,16 @@ class Processes(unittest.TestCase):
         self.assertEqual(len(set(names)), len(names))
 
 
+class Complaints(unittest.TestCase):
+    def test_without_numbers_and_clone(self):
+        """The cache has them for all clones."""
+        static = main.static
+        self.assertEqual(static.complaints(
+            f"{static.WORKTREE}/Documentation/a.rst:3: WARNING: x\nfine\n"
+            f"{static.BUILD}/docs/b.rst: ERROR: y\ndrivers/c.c:12:34: error: z"),
+            ["Documentation/a.rst: WARNING: x", "docs/b.rst: ERROR: y", "drivers/c.c: error: z"])
+
+
 class Units(unittest.TestCase):
     def test_results_of_unittest(self):
         """Failures, errors and skips are counted, and a skip is no pass."""

@@ -154,8 +154,10 @@ def corners() -> None:
 
 
 def complaints(text: str) -> list[str]:
-    """Warnings and errors, without the numbers of lines."""
-    return [re.sub(r":\d+(:\d+)?:?", ":", line) for line in text.splitlines()
+    """Warnings and errors, without the numbers of lines and the path of this clone: other
+    clones get them from the cache."""
+    return [re.sub(r":\d+(:\d+)?:?", ":", line.replace(f"{WORKTREE}/", "").replace(f"{BUILD}/", ""))
+            for line in text.splitlines()
             if re.search(r"warning|error|severe|critical", line, re.I)]
 
 
