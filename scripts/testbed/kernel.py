@@ -4,9 +4,8 @@
 FLAVOUR is check (debugging), kasan, kcsan (check and KASAN or KCSAN), 16k, 64k, module
 (check and other pages, the driver as a module), or bench (no debugging), each from
 build/linux. base-check, base-kasan, ... are the same of the untouched base. fake-bench is
-the series up to the patch that adds the figures on fake SMMUs, which is the base with
-fixes, tests and the fake SMMU; the cases that measure are those of the series
-(tests/bench-fake.h). clang-check, clang-... are compiled with LLVM.
+the base with the fixes and the fake SMMU, which are the first series, and with the
+benchmark of the last one. clang-check, clang-... are compiled with LLVM.
 
 TARGET is what make is asked for, by default Image, and modules if there are some. The
 configuration is config/common.config and config/FLAVOUR.config on top of allnoconfig. An
@@ -28,7 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from testbed.paths import BUILD, CONFIG, REPO, TREE, Error, locked
-from testbed.process import checkout, git, said, try_git, watch
+from testbed.process import checkout, git, said, watch
 
 FRAGMENTS = Path(os.environ.get("CONFIG") or CONFIG)
 CROSS = "" if platform.machine() == "aarch64" else "aarch64-linux-gnu-"
@@ -41,7 +40,8 @@ KINDS = {"check": ON_CHECK, "bisect-check": ("common", "check"), "sparse": ("com
          "16k": (*ON_CHECK, "16k"), "64k": (*ON_CHECK, "64k"), "module": (*ON_CHECK, "module")}
 MEASURES = ("bench", "sparse", "corner-all")
 DRIVER = "drivers/iommu/arm/arm-smmu-v3"
-MEASURED_SINCE = "iommu/arm-smmu-v3: Measure invalidation and attaching with KUnit"
+LAST_OF_FAKE = "iommu/arm-smmu-v3: Test range invalidation with KUnit"
+BENCHMARK = "iommu/arm-smmu-v3: Measure invalidation and attaching with KUnit"
 BIND = ('mkdir -p /src /obj && mount --bind "$1" /src && mount --bind "$2" /obj && '
         'shift 2 && exec "$@"')
 
@@ -114,20 +114,22 @@ class Kernel:
             self.names = (*self.names, "measure")
 
     def prepare_fake(self) -> None:
-        lines = git("log", "--format=%H %s", "base..series").splitlines()
-        commits = [line.split()[0] for line in lines if line.endswith(f" {MEASURED_SINCE}")]
-        if not commits:
-            raise Error("the series has no patch that measures with KUnit")
-        checkout(self.source, commits[0])
-        # Both sides are measured by the same code.
-        driver = self.source / DRIVER
-        bench = git("show", f"series:{DRIVER}/tests/bench_kunit.c") + "\n"
-        (driver / "arm-smmu-v3-bench-test.c").write_text(bench)
-        shutil.copy(REPO / "tests/bench-fake.h", driver / "fake.h")
-        git("add", "fake.h", "arm-smmu-v3-bench-test.c", tree=driver)
-        if try_git("diff", "--cached", "--quiet", tree=driver).returncode:
-            git("-c", "user.name=series", "-c", "user.email=series@localhost", "commit", "-q",
-                "-m", "Measure as the series does", tree=driver)
+        """Check out the fixes and the fake SMMU, and add the benchmark of the series."""
+        log = git("log", "--format=%H %s", "base..series").splitlines()
+        commits = {subject: commit for commit, subject in (line.split(" ", 1) for line in log)}
+        if not {LAST_OF_FAKE, BENCHMARK} <= commits.keys():
+            raise Error(f"the series has no patch '{LAST_OF_FAKE}', or no '{BENCHMARK}'")
+        checkout(self.source, commits[LAST_OF_FAKE])
+        tests, name = self.source / DRIVER / "tests", "bench_kunit.c"
+        (tests / name).write_text(git("show", f"series:{DRIVER}/tests/{name}") + "\n")
+        with open(tests / "Makefile", "a", encoding="utf-8") as makefile:
+            makefile.write("arm_smmu_v3_kunit-$(CONFIG_ARM_SMMU_V3_KUNIT_BENCH) += bench_kunit.o\n")
+        kconfig = "drivers/iommu/arm/Kconfig"
+        subprocess.run(["git", "-C", self.source, "apply"], check=True, text=True,
+                       input=git("show", "--format=", commits[BENCHMARK], "--", kconfig) + "\n")
+        git("add", "-A", tree=self.source)
+        git("-c", "user.name=series", "-c", "user.email=series@localhost", "commit", "-q",
+            "-m", "Measure as the series does", tree=self.source)
 
     def fragments(self) -> str:
         return "".join((FRAGMENTS / f"{name}.config").read_text() for name in self.names)
