@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-# Everything but 'help' runs in the toolbox: scripts/toolbox --help.
+# All targets except 'help' run in the toolbox, see scripts/toolbox --help.
 T := scripts/toolbox
 
 help:	## this list
@@ -10,7 +10,7 @@ help:	## this list
 	@echo "SCENARIO='NAME...' (vmm), CONFIG=FILE (deb)."
 	@echo "What they mean: --help of scripts/toolbox, scripts/check, scripts/series and scripts/bench.py."
 
-# What a target is given is checked before anything is built.
+# Arguments are checked before anything is built.
 SHELL_ARGS = --kernel $(or $(KERNEL),check) $(if $(SMMUS),--smmus $(SMMUS)) $(if $(NVME),--nvme $(NVME)) \
 	$(if $(GDB),--gdb) $(if $(RUN),--run '$(subst ','\'',$(RUN))')
 
@@ -27,13 +27,13 @@ run:	## build and boot the patched kernel, show the vSMMU demonstration
 	@$(T) scripts/kernel bench
 	@$(T) scripts/demo.py --smmus $(or $(SMMUS),2)
 
-run-base: ## the same demonstration on the untouched kernel
+run-base: ## the same demonstration on the unmodified kernel
 	@$(T) scripts/demo.py --dry --smmus $(or $(SMMUS),2)
 	@$(MAKE) -s apply
 	@$(T) scripts/kernel base-bench
 	@$(T) scripts/demo.py --smmus $(or $(SMMUS),2) --kernel base-bench
 
-vmm:	## what else a VMM does: resets, plugs, disables vSMMUs, is killed
+vmm:	## other scenarios of a VMM: reset, hot-plug, disabled vSMMUs, killing it
 	@$(T) scripts/vmm.py --dry $(SCENARIO)
 	@$(MAKE) -s apply
 	@$(T) scripts/kernel bench
@@ -46,10 +46,10 @@ check:	apply	## run every test
 bisect:	apply	## boot every patch of the series and run KUnit on it
 	@$(T) scripts/check --bisect
 
-mutants: apply	## break the driver on purpose, show which test notices
+mutants: apply	## insert bugs into the driver, which the tests must detect
 	@$(T) scripts/check --mutants $(ONLY)
 
-stress:	apply	## everything at the same time: MINUTES with KASAN, as many with KCSAN
+stress:	apply	## stress the driver: MINUTES with KASAN, then MINUTES with KCSAN
 	@$(T) scripts/check --stress $(or $(MINUTES),30) $(if $(SEED),--seed $(SEED))
 
 model:	## search all states of the model of the command queues
@@ -60,7 +60,7 @@ fuzz:	apply	## fuzz the invalidation array in user space, MINUTES=N
 	@$(T) make -s -C build/linux/tools/testing/arm-smmu-v3-invs O=$(CURDIR)/build/fuzz \
 		fuzz coverage MINUTES=$(or $(MINUTES),10)
 
-bench:	apply	## base and patched kernel in turn: figures, goals, build/bench.tsv and .svg
+bench:	apply	## measure the base and the patched kernel: build/bench.tsv and .svg
 	@$(T) scripts/kernel base-bench
 	@$(T) scripts/kernel fake-bench
 	@$(T) scripts/kernel bench
@@ -71,26 +71,26 @@ deb:	## Debian packages of the patched kernel, in build/deb: CONFIG=/boot/config
 	@$(MAKE) -s apply
 	@scripts/deb '$(CONFIG)'
 
-toolbox:	## make the Debian 13 root that everything runs in
+toolbox:	## create the Debian 13 root for all other targets
 	@$(T)
 
 apply:	## patches/ -> the branch 'series' in build/linux
 	@$(T) scripts/series apply
 
-save:	## the branch -> patches/ and the files that the series adds
+save:	## the branch -> patches/ and the files added by the series
 	@$(T) scripts/series save
 
 series:	apply	## the mails to send with their cover letters, numbered, in build/series/
 	@$(T) scripts/series mails
 
-rebase:	## the branch to Debian's newest v7.3.y, or to the kernel LINUX=DIR
+rebase:	## rebase the branch to Debian's newest v7.3.y, or to LINUX=DIR
 	@$(T) scripts/series rebase
 
 kernels: apply	## build/check and build/bench
 	@$(T) scripts/kernel check
 	@$(T) scripts/kernel bench
 
-base-kernels: apply	## build/base-check and build/base-bench, to compare with
+base-kernels: apply	## build/base-check and build/base-bench, for comparison
 	@$(T) scripts/kernel base-check
 	@$(T) scripts/kernel base-bench
 
@@ -100,7 +100,7 @@ kasan:	apply	## build/kasan: check with KASAN, slower
 kcsan:	apply	## run the driver's KUnit suites with KCSAN, slower
 	@$(T) scripts/check kcsan
 
-clean:	## remove what was built, but not build/linux nor the cache
+clean:	## remove build/ except build/linux; the cache is kept
 	@[ ! -d build ] || find build -mindepth 1 -maxdepth 1 ! -name linux -exec rm -rf {} +
 
 .PHONY: help shell run run-base vmm check bisect mutants stress fuzz model bench deb toolbox apply save series rebase kernels base-kernels kasan kcsan clean

@@ -1,29 +1,29 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What joining, mapping and unmapping cost user space; runs on the emulated
- * machine.
+ * Measures the costs of attaching, mapping and unmapping in user space; runs on
+ * the emulated machine.
  *
  *	bench-iommufd REPEATS MEBIBYTES CDEV...
  *
- * The first device is behind the first SMMU, and so is the last; the others are
- * behind an SMMU each. Like a VMM it attaches each of them to one IOAS and leaves
- * it to iommufd whether they share a domain. Says, for K = 1, 2, 4, 8:
+ * The first and the last device are behind the first SMMU, and the others behind
+ * one SMMU each. Like a VMM, the program attaches all devices to one IOAS, for
+ * which iommufd allocates the domains. Prints, for K = 1, 2, 4, 8:
  *
  *	##figure NAME-K UNIT MEDIAN MIN MAX SAMPLES
  *
- * where K is the number of SMMUs. Of NAME:
+ * where K is the number of SMMUs. NAME is one of:
  *
- *	join-time	K - 1 devices behind as many other SMMUs attach to an IOAS
- *			that is filled; for 1 the last device does
+ *	join-time	attach K - 1 devices behind as many other SMMUs to an IOAS
+ *			with mappings; for K = 1, attach the last device
  *	join-little-time	the same with a sixteenth of the memory
  *	map-time	IOMMU_IOAS_MAP of all memory
- *	map-pages	pages for the tables of that and their roots (SecPageTables)
+ *	map-pages	pages for the page tables of this (SecPageTables)
  *	unmap-time	IOMMU_IOAS_UNMAP of all memory in one call
- *	unmap-2m-time	the same in calls of 2 MiB, each of what one call has mapped
+ *	unmap-2m-time	the same in calls of 2 MiB, mapped in the same pieces
  *	unmap-4k-time	the same of a sixteenth of the memory in calls of 4 KiB
  *
- * Neighbouring pages of the memory are no neighbours in physical memory, so that
- * every 4 KiB of it have a table entry of their own.
+ * Adjacent pages of the memory are not adjacent in physical memory, so that there
+ * is a table entry for every 4 KiB.
  */
 #include <fcntl.h>
 #include <stdint.h>
@@ -40,7 +40,7 @@
 #define IOVA		(1ul << 30)
 #define MAX_REPEATS	64
 #define MAX_DEVICES	17
-/* Odd, hence every page is touched once; and far apart */
+/* Odd, so that every page is touched once, in non-sequential order */
 #define STRIDE		20011ul
 
 static int iommufd, device[MAX_DEVICES], devices, repeats;
@@ -91,14 +91,14 @@ static void report(struct samples *samples, const char *name, int k, const char 
 	samples->number = 0;
 }
 
-/* Pages that the tables of IOMMUs and KVM take. */
+/* Number of pages of IOMMU and KVM page tables */
 static unsigned long table_pages(void)
 {
 	unsigned long kib, found = -1ul;
 	char line[128];
 	FILE *info;
 
-	/* What each CPU has counted is added up now and then only, or when this is read. */
+	/* Reading this file adds the counters of all CPUs. */
 	info = fopen("/proc/sys/vm/stat_refresh", "r");
 	if (!info)
 		die("/proc/sys/vm/stat_refresh");
@@ -212,7 +212,7 @@ static void figures(int k)
 	join(k, "join-time", size);
 	join(k, "join-little-time", size / 16);
 
-	/* An unmap may leave empty tables behind, so each of these begins with new domains. */
+	/* An unmap may not free empty tables, so use new domains for each sample. */
 	for (int r = 0; r < repeats; r++) {
 		unsigned long before = table_pages();
 		double start;

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-# The job of the check 'deb'. The packages are installed in /debian, and their kernel runs.
+# The job of the check 'deb', with the kernel of the packages, which are installed in /debian.
 
 release=$(uname -r) num=0
 good() { num=$((num + 1)); [ $1 = 0 ] && echo "ok $num $2" || echo "not ok $num $2"; }

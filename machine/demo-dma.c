@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * DMA to guest memory that comes and goes; runs in the guest of the
- * demonstration, and in that of vmm.py with no rounds, until it gets a SIGTERM.
+ * DMA to guest memory during hot-plug and unplug. Runs in the guest of the
+ * demonstration, and in the guest of vmm.py with no rounds until SIGTERM.
  *
  *	demo-dma ROUNDS NONCE DISK...
  *
- * A round asks for memory (virtio-mem), takes from it the same guest-physical
- * pages as every other round, lets every disk do small DMA to all of them, and
- * gives the memory back. While memory is being plugged or unplugged, DMA goes on
- * in pages that stay; in those that go it would pin them, and Linux would try
- * again only after 50 s.
+ * A round plugs memory (virtio-mem), selects the same guest-physical pages in it
+ * as the other rounds, does small DMA of every disk to these pages, and unplugs
+ * the memory. While memory is being plugged or unplugged, DMA continues to other
+ * pages. DMA to the plugged pages would pin them, and Linux would retry to unplug
+ * them only after 50 s.
  *
- * Pages are small and few: large transfers would evict from the IOTLB what a
- * missed invalidation leaves there.
+ * The number of pages is small, as large transfers would evict stale translations
+ * from the IOTLB.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -51,7 +51,7 @@ static void die(const char *what)
 	exit(1);
 }
 
-/* Where the hot-plugged memory begins; 0 if there is none. */
+/* The start of hot-plugged memory, 0 if there is none */
 static uint64_t plugged_memory(void)
 {
 	FILE *iomem = fopen("/proc/iomem", "r");
@@ -88,7 +88,7 @@ static char *allocate(size_t size)
 
 /*
  * Linux prefers hot-plugged memory, which is in ZONE_MOVABLE, for user space.
- * Returns what is to be unmapped again, or NULL if some page is not there yet.
+ * Returns the memory to be unmapped, or NULL if not all pages were found.
  */
 static char *take_plugged(uint64_t start)
 {
@@ -116,7 +116,7 @@ static void wrong_data(int d, int i, const char *what)
 		       guest_physical(page[i]), what, LINE - 1, page[i]);
 }
 
-/* The disk reads a page and, when the CPU has overwritten it, writes it again. */
+/* Write a page to the disk, overwrite it by the CPU, and read it from the disk. */
 static void dma(int d, int i)
 {
 	off_t where = DISK_OFFSET + i * PAGE;

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
-# The job of the guest: write a pattern to each assigned disk and read it back,
-# past the page cache, so that every byte is DMA through stage 1 and stage 2;
-# then rounds of DMA to memory that comes and goes (demo-dma.c), first through
-# stage 1, then with stage 1 bypassed: $ROUNDS is "DMA=NUMBER identity=NUMBER".
-# $NONCE is new in each run; each 64-byte line also names its disk and place.
+# The job of the guest: write a pattern to each assigned disk and read it with
+# direct I/O, so that all data is DMA through stage 1 and stage 2. Then do rounds
+# of DMA to hot-plugged memory (demo-dma.c), first through stage 1, then with
+# stage 1 bypassed: $ROUNDS is "DMA=NUMBER identity=NUMBER". Each 64-byte line of
+# the pattern has the $NONCE of the run, the disk and the position.
 
 disks=$(ls /sys/class/nvme 2>/dev/null)
 echo "1..$((3 * $(echo $disks | wc -w)))"
@@ -37,9 +37,9 @@ for nvme in $disks; do
 	result $? "$serial: read back, the same"
 done
 
-# Linux invalidates a stage-1 mapping as soon as its DMA is done, and with it
-# what the SMMU cached of stage 2 for that IOVA. Only where stage 1 is bypassed
-# does the end of a translation depend on the host's invalidation alone.
+# Linux unmaps and invalidates stage 1 after each DMA, including the stage-2
+# translations cached for that IOVA. Translations depend on invalidations of the
+# host only if stage 1 is bypassed.
 for rounds in $ROUNDS; do
 	type=${rounds%=*} blocks=
 	for nvme in $(ls /sys/class/nvme); do

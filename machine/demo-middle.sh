@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 # The job of the kernel under test, after vmm.sh: a VMM whose guest runs
-# demo-guest.sh. What it says goes to /out/guest.
+# demo-guest.sh. Its output is in /out/guest.
 
 mkdir -p /out/guest
 echo "1..2"
@@ -11,14 +11,15 @@ echo "# vfio-pci has $(echo $bdfs)"
 set -- "$@" -no-reboot -serial file:/out/guest/console.log -D /out/guest/vmm.trace
 echo "$@" >/out/guest/vmm.sh
 
-# So that the guest can ask for memory
+# Allows requests for memory by the guest
 cat /run/qmp.out >/out/guest/qmp.log &
 qmp() { echo "{\"execute\": \"$1\", \"arguments\": {$2}}" >/run/qmp.in; }
 qmp qmp_capabilities &
 
-# Take the host pages that the VMM gave back last, of the free list of whichever
-# CPU, so that it gets others. It must take both from the same lists: with
-# prealloc=on above its memory is movable like ours, without iommufd's is not.
+# Allocate the host pages that the VMM has just freed, from the free lists of all
+# CPUs, so that the VMM gets other pages. Both must use the same lists: with
+# prealloc=on above, the VMM's memory is movable like this. Without it, iommufd
+# allocates unmovable memory.
 keep() {
 	local cpu
 	for cpu in $(seq 0 $(($(nproc) - 1))); do

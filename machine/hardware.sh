@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
-# The job of the check 'hardware': what arm_smmu_v3_hw.sh must refuse, in one line and
-# without changing anything; then Ctrl-C; then all of it. The disk's number in PID 1's
-# mountinfo stands for a mounted disk, since this kernel has no file system for one.
+# The job of the check 'hardware': invalid arguments of arm_smmu_v3_hw.sh, which must be
+# rejected by one line without changes, then Ctrl-C, then a complete run. A mounted disk is
+# simulated by its number in PID 1's mountinfo, since this kernel has no disk file system.
 
 hw=arm_smmu_v3_hw.sh
 cd /tmp

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
-# What a job (a shell script run by /init as /job) may use. /tests holds the
-# files given with the job, /out is a directory of the run on the host.
+# Functions for jobs (shell scripts run by /init as /job). /tests contains the
+# files of the job, /out is a directory of the run on the host.
 #
 # /run/devices has a line for each PCI function behind an SMMU:
 #	BDF SMMU-NUMBER GROUP VENDOR:DEVICE CLASS IOMMU
-# SMMUs are numbered in the order of their buses, as the machine was described.
+# SMMUs are numbered in the order of their buses.
 
 list_devices() {
 	local dev bdf iommu seen= number=-1
@@ -23,17 +23,17 @@ list_devices() {
 	done
 }
 
-# devices [SMMU [CLASS-PREFIX]]: the BDFs behind one SMMU, or behind all.
+# devices [SMMU [CLASS-PREFIX]]: the BDFs behind one SMMU or all SMMUs
 # Classes: 0x0108 an NVMe controller, 0x00ff an iommu-testdev.
 devices() {
 	awk -v smmu="$1" -v class="$2" \
 		'(smmu == "" || $2 == smmu) && (class == "" || index($5, class) == 1) { print $1 }' /run/devices
 }
 
-# smmus: the numbers of the SMMUs that have devices.
+# smmus: the numbers of all SMMUs with devices
 smmus() { cut -d' ' -f2 /run/devices | sort -un; }
 
-# bind_vfio BDF...: take the functions from their drivers, give them to vfio-pci.
+# bind_vfio BDF...: bind the functions to vfio-pci
 bind_vfio() {
 	local bdf
 	for bdf; do
@@ -48,11 +48,11 @@ bind_vfio() {
 	done
 }
 
-# vfio_cdev BDF: the /dev/vfio/devices/ node of a bound function.
+# vfio_cdev BDF: the /dev/vfio/devices/ node of a bound function
 vfio_cdev() { echo "/dev/vfio/devices/$(ls "/sys/bus/pci/devices/$1/vfio-dev")"; }
 
-# run NAME CMD...: a program that speaks (K)TAP. What it says between the two
-# markers is one stream; no result at all or a bad status is a failure.
+# run NAME CMD...: run a program with (K)TAP output, which is one stream between
+# the two markers. No results or a bad status are failures.
 run() {
 	local name=$1 status
 	shift
@@ -65,8 +65,8 @@ run() {
 	return $status
 }
 
-# stress_devices: for each SMMU a disk, as options for arm_smmu_v3_stress, and the
-# other devices; those that it shall have are bound to vfio-pci.
+# stress_devices: print arguments for arm_smmu_v3_stress, a disk of each SMMU and
+# the other devices, which are bound to vfio-pci
 stress_devices() {
 	local smmu disk bdfs=
 	for smmu in $(smmus); do
@@ -76,14 +76,14 @@ stress_devices() {
 		shift
 		bdfs="$bdfs $(devices $smmu 0x00ff) $*"
 	done
-	# What is said on stdout here is an option, not a word to the harness.
+	# stdout is for the arguments only
 	bind_vfio $bdfs >&2 || return 1
 	echo $bdfs
 }
 
-# leaks [REGEX]: what the kernel has allocated and lost is a problem each, but for
-# those whose backtrace (" < f < caller < ...") matches. A single scan tells
-# nothing: it takes two, some seconds apart, to be sure of an object.
+# leaks [REGEX]: report memory leaks found by kmemleak, except those whose backtrace
+# (" < f < caller < ...") matches. kmemleak reports an object only after two scans
+# some seconds apart.
 leaks() {
 	local file=/sys/kernel/debug/kmemleak
 	echo scan >$file && sleep 6 && echo scan >$file || {

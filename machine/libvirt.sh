@@ -1,20 +1,20 @@
 # SPDX-License-Identifier: GPL-2.0
-# What the scenario libvirt of scripts/vmm.py has the kernel under test do beside
-# vmm-middle.sh: Debian's libvirt, without the other services of a server.
+# Start Debian's libvirt without other services, for the scenario libvirt of
+# scripts/vmm.py. Used together with vmm-middle.sh.
 
 export PATH=$PATH:/usr/bin:/usr/sbin
 conf=/root/etc/libvirt
-# What installing the packages would have done
+# Created when packages are installed
 printf 'root:x:0:0::/:/bin/sh\nlibvirt-qemu:x:1:1::/:/bin/sh\n' >/root/etc/passwd
 printf 'root:x:0:\nlibvirt-qemu:x:1:\nkvm:x:2:\n' >/root/etc/group
 rm -rf /root/var/run
 ln -s ../run /root/var/run
-# libvirt starts each emulator that there is to see what it can do
+# libvirt starts all emulators to find their capabilities
 rm /root/usr/bin/qemu-system-arm*
-# The firmware as flash memory of the size that the machine has
+# The firmware as flash memory of the required size
 cp /root/usr/share/qemu-efi-aarch64/QEMU_EFI.fd /run/code.fd
 truncate -s 64M /run/code.fd
-# libvirt asks whether this file exists, also where vfio has no groups and it is of no use
+# libvirt requires this file, although it is not used without vfio groups
 [ -e /dev/vfio/vfio ] || { mkdir -p /dev/vfio && mknod /dev/vfio/vfio c 10 196; }
 cat >$conf/libvirtd.conf <<-END
 	unix_sock_group = "root"
@@ -34,7 +34,7 @@ END
 
 virsh() { chroot /root virsh -q -c qemu:///system "$@"; }
 
-# start_domain DIR: the domain of DIR/domain.xml, from its definition on
+# start_domain DIR: define and start the domain of DIR/domain.xml
 start_domain() {
 	truncate -s 64M /run/vars.fd
 	cat /run/job.out >$1/job.log &

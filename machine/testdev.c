@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * One DMA of an iommu-testdev, QEMU's device for that.
+ * One DMA of an iommu-testdev, QEMU's test device.
  *
  *	testdev BDF ADDRESS [arm]
  *
- * The device writes 0x12345678 to ADDRESS, which is that of its DMA, and reads
- * at the same physical address of the emulated machine what is there. Says:
+ * The device writes 0x12345678 to the DMA address ADDRESS, and compares memory at
+ * the same physical address of the emulated machine. Prints:
  *
- *	0	the data are there
- *	dead0002	an SMMU stopped the DMA
- *	dead0004	the data went elsewhere
+ *	0	the data was found
+ *	dead0002	an SMMU blocked the DMA
+ *	dead0004	the data was not found
  *
- * With "arm" the next read of the first register makes the DMA happen.
+ * With "arm" the DMA starts at the next read of the first register.
  */
 #include <fcntl.h>
 #include <stdint.h>
@@ -25,7 +25,7 @@ enum {	/* registers of 4 bytes */
 };
 
 #define PCI_COMMAND	4
-/* Memory decoding and bus mastering, which no driver has switched on */
+/* Memory decoding and bus mastering, as there is no driver */
 #define COMMAND		"\6"
 
 static int open_file(const char *bdf, const char *name)
@@ -64,7 +64,7 @@ int main(int argc, char **argv)
 	reg[DOORBELL] = 1;
 	if (argc > 3)
 		return 0;
-	/* The DMA happens while this is read. */
+	/* Reading the register starts the DMA. */
 	(void)reg[TRIGGER];
 	printf("%x\n", reg[RESULT]);
 	return 0;

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Use a device as VFIO does, with nothing mapped, while a command runs.
+ * Attach a device to an empty IOAS by VFIO while a command runs.
  *
  *	vfio-claim CDEV COMMAND
  *
- * Says "claim ERRNO" and, if that was 0, "attach ERRNO", and then what the
- * command, of sh, says. Without a claim it does not run.
+ * Prints "claim ERRNO" and, if that is 0, "attach ERRNO", and runs the shell
+ * command.
  */
 #include <errno.h>
 #include <fcntl.h>

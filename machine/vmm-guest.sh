@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
-# The job of the guest of vmm.py: do what comes in line by line, and say when it
-# is done. $NONCE is new in each run.
+# The job of the guest of vmm.py: run each input line and print its status. $NONCE
+# is new in each run.
 
 # disks [SMMU]: the block devices of the controllers behind an SMMU, or all
 disks() {
@@ -13,8 +13,8 @@ disks() {
 	done
 }
 
-# start_dma [SMMU]: DMA of these in the background, until stop_dma, which says
-# "##dma 0 NUMBER WRONG". There was some when it returns.
+# start_dma [SMMU]: start DMA of these disks in the background. stop_dma prints
+# "##dma 0 NUMBER WRONG".
 start_dma() {
 	: >/tmp/dma
 	demo-dma 0 $NONCE $(disks "$1") >>/tmp/dma 2>&1 &
@@ -28,11 +28,11 @@ stop_dma() {
 	cat /tmp/dma
 }
 
-# domain_type BDF TYPE: of a function without a driver
+# domain_type BDF TYPE: set the domain type of a function without a driver
 domain_type() { echo $2 >/sys/bus/pci/devices/$1/iommu_group/type; }
 
-# attach_again BDF: let the guest's driver write and invalidate the STE of a
-# function without a driver, then give it one
+# attach_again BDF: make the guest write and invalidate the STE of a function
+# without a driver, then bind its driver
 attach_again() {
 	domain_type $1 identity && domain_type $1 DMA && echo $1 >/sys/bus/pci/drivers_probe
 }

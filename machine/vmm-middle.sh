@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
-# The job of the kernel under test, after vmm.sh: do what scripts/vmm.py puts into
-# /out/do, one shell script after the other, till one of them exits. What a
-# script says is in /out/said when its status is in /out/status.
+# The job of the kernel under test, after vmm.sh: run shell scripts that
+# scripts/vmm.py writes to /out/do, until one of them exits. The output of a script
+# is in /out/said and its status in /out/status.
 
 # start_vmm DIR ARG...: a VMM whose guest has not started yet
 start_vmm() {
@@ -12,11 +12,11 @@ start_vmm() {
 	cat /run/qmp.out >$dir/qmp.log &
 	chroot /root qemu-system-aarch64 "$@" -S -serial file:$dir/console.log -D $dir/vmm.trace >$dir/vmm.log 2>&1 &
 	vmm=$!
-	# A VMM that dies at once does not read it.
+	# With a timeout, as a VMM that has failed does not read it
 	timeout 100 sh -c 'echo "{\"execute\": \"qmp_capabilities\"}" >/run/qmp.in'
 }
 
-# back_to_nvme NONCE: the controllers have their driver again, which does DMA
+# back_to_nvme NONCE: bind the controllers to the nvme driver and check DMA
 back_to_nvme() {
 	local bdf disk
 	for bdf in $(devices "" 0x0108); do

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-# The beginning of a job that gives the NVMe controllers and test devices to a
-# VMM: Debian's own arm64 QEMU from the share /debian, below /root. The kernel
-# and initrd of its guest are on /share. Leaves the VMM's arguments in "$@": one
-# vSMMU on a root bus of its own per physical SMMU, the devices behind it.
+# The first part of a job that assigns the NVMe controllers and test devices to a
+# VMM: Debian's arm64 QEMU from the share /debian, below /root. The kernel and
+# initrd of its guest are in /share. Sets "$@" to the arguments of the VMM: for each
+# physical SMMU a vSMMU on a separate root bus, and the devices behind it.
 
 bdfs="$(devices "" 0x0108) $(devices "" 0x00ff)"
 [ "${bdfs% }" ] && bind_vfio $bdfs || exit 1
@@ -38,10 +38,10 @@ for smmu in $(smmus); do
 	done
 done
 
-# The guest's console is a pair of pipes, and so is the VMM's monitor.
+# Pipes for the guest's console and the VMM's monitor
 mkfifo /run/job.in /run/job.out /run/qmp.in /run/qmp.out
 
-# debugfs_files DIR: what the driver says of its tags and arrays, a file for each SMMU
+# debugfs_files DIR: copy the driver's debugfs file of each SMMU
 debugfs_files() {
 	local smmu dev
 	mkdir -p "$1"

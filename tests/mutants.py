@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Deliberate breaks of the driver, for 'make mutants'.
+"""Bugs inserted into the driver by 'make mutants'.
 
-Each is (what breaks, file, text that occurs once in it, text in its place). A
-test must notice every one of them, or the driver can break that way unseen.
+Each is (description, file, unique text in the file, replacement). A test must detect
+every one of them.
 """
 
 DIR = "drivers/iommu/arm/arm-smmu-v3/"
 SMMU, INVS, TAG, IOMMUFD, SVA, TRACE, DEBUGFS = (
     DIR + f"arm-smmu-v3{x}.c" for x in ("", "-invs", "-tag", "-iommufd", "-sva", "-trace", "-debugfs"))
 IOMMU = "drivers/iommu/iommu.c"
-INVS_H, SMMU_H = DIR + "arm-smmu-v3-invs.h", DIR + "arm-smmu-v3.h"
+SMMU_H = DIR + "arm-smmu-v3.h"
 
 KUNIT = [
     # queue_test_attach_ats
@@ -95,7 +95,7 @@ KUNIT = [
      "	       cmp_int((uintptr_t)a->smmu, (uintptr_t)b->smmu) ?:\n",
      "	return cmp_int((uintptr_t)a->smmu, (uintptr_t)b->smmu) ?:\n"
      "	       cmp_int(arm_smmu_inv_phase(a), arm_smmu_inv_phase(b)) ?:\n"),
-    ("no CMD_SYNC between the TLB and the ATC", INVS_H,
+    ("no CMD_SYNC between the TLB and the ATC", SMMU_H,
      "		return INV_PHASE_ATC;\n", "		return INV_PHASE_S1_CLEAR;\n"),
     ("readers of a replaced array are not waited for", INVS,
      "	kvfree_rcu(invs, rcu);\n", "	kvfree(invs);\n"),
@@ -289,8 +289,8 @@ KUNIT = [
      "		ret = __iommu_attach_device(group->domain, &pdev->dev,\n					    group->blocking_domain);\n		if (WARN_ON(ret))\n"),
 ]
 
-# What a device can reach, shown by the model: the suites reach and random of KUnit alone
-# must notice these.
+# Wrong access of devices, which the KUnit suites reach and random must detect with the
+# model.
 MODEL = [
     ("another STE is invalidated", SMMU,
      "arm_smmu_make_cmd_cfgi_ste(ste_writer->sid, true)", "arm_smmu_make_cmd_cfgi_ste(ste_writer->sid + 1, true)"),
@@ -367,7 +367,7 @@ MODEL = [
     ("no ATC_INV when ATS is turned off", SMMU,
      "		/* ATS is being switched off, invalidate the entire ATC */\n		arm_smmu",
      "		/* ATS is being switched off, invalidate the entire ATC */\n		if (0)\n		arm_smmu"),
-    ("S1_CLEAR in the phase of the TLBI", INVS_H,
+    ("S1_CLEAR in the phase of the TLBI", SMMU_H,
      "		return INV_PHASE_S1_CLEAR;\n",
      "		return INV_PHASE_TLBI;\n"),
     ("NH_VAA instead of S2_IPA", SMMU,
@@ -399,7 +399,7 @@ VMM_TWO = [
      "					    nested_domain->vsmmu->s2_parent,\n					    vmid, ats_enabled);\n		break;\n", ""),
 ]
 
-# kmemleak tells, when no VM is left.
+# Detected by kmemleak without any VM
 VMM_FOUR = [
     ("the vmaster of a nested device is lost", IOMMUFD,
      "	kfree(master->vmaster);\n	master->vmaster = state->vmaster;\n", "	master->vmaster = state->vmaster;\n"),
@@ -410,7 +410,7 @@ VMM_RMR = [
     ("a StreamID with an RMR is blocked", SMMU, "	arm_smmu_rmr_install_bypass_ste(smmu);\n", ""),
 ]
 
-# kmemleak tells: after KUnit, and after arm_smmu_v3
+# Detected by kmemleak after KUnit and arm_smmu_v3
 LEAKS = [
     ("an SVA domain without a notifier is lost", SVA,
      "	if (ret) {\n		arm_smmu_domain_free(smmu_domain);\n		return ERR_PTR(ret);",
@@ -448,8 +448,8 @@ STRESS = [
      "arm_smmu_make_cmd_tlbi(CMDQ_OP_TLBI_NH_ASID, tag->id & 7, 0)"),
 ]
 
-# By the test that is to notice: see WATCHERS in scripts/testbed/checks/mutants.py. What KUnit notices is
-# not tried with the slower ones.
+# The mutants by test, see WATCHERS in scripts/testbed/checks/mutants.py. Mutants that KUnit
+# detects are not tried with slower tests.
 MUTANTS = {
     "kunit": KUNIT,
     "model": MODEL,
@@ -463,7 +463,7 @@ MUTANTS = {
     "vmm-rmr": VMM_RMR,
 }
 
-# Those that may go unnoticed, and why.
+# Mutants that may not be detected, and the reason
 UNNOTICED = {
     "the array may be loaded before the IOPTE is stored":
         "order_test_store_buffer needs a host that lets two CPUs run at the same time",

@@ -1,6 +1,5 @@
-#!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""Tests of the figures of scripts/bench.py. They boot nothing."""
+"""Tests of the figures of scripts/bench.py, without booting."""
 import contextlib
 import io
 import sys
@@ -17,7 +16,7 @@ from testbed.machine.job import Result  # noqa: E402
 
 
 def flat(value, names=None):
-    """What a boot may have found: the same value for every figure."""
+    """The result of a boot, with the same value for all figures."""
     return {name: ("us", value) for name in names or bench.wanted()}
 
 
@@ -60,7 +59,7 @@ class Figures(unittest.TestCase):
         self.assertAlmostEqual(f.spread, (0.3 - 0.1) / 2)
 
     def test_ratio_is_of_pairs(self):
-        # The machine was half as fast in the second round, for both.
+        # Both kernels were half as fast in the second round.
         f = figure([10, 20, 10], [5, 10, 6])
         self.assertAlmostEqual(f.ratio, 0.5)
         self.assertAlmostEqual(f.spread, 0.05)
@@ -86,7 +85,7 @@ class Figures(unittest.TestCase):
 
 
 class Goals(unittest.TestCase):
-    def judge(self, **figures):
+    def goals(self, **figures):
         return {name: goal.met for name, goal in bench.goals(
             {name.replace("_", "-"): f for name, f in figures.items()}).items()}
 
@@ -100,36 +99,36 @@ class Goals(unittest.TestCase):
                 self.assertEqual(bench.goals({name: figure(10000, 10000 * limit + 1)})[name].met, False)
 
     def test_no_goal(self):
-        self.assertEqual(self.judge(inval_2=figure(1, 9), inval_insn_1_s1_4k_poll=figure(1, 9),
+        self.assertEqual(self.goals(inval_2=figure(1, 9), inval_insn_1_s1_4k_poll=figure(1, 9),
                                     sva_notifier_8=figure(1, 9)), {})
 
     def test_noise_is_allowed(self):
-        self.assertTrue(self.judge(unmap_time_4=figure([100, 110, 100], 109))["unmap-time-4"])
-        self.assertFalse(self.judge(unmap_time_4=figure([100, 101, 100], 109))["unmap-time-4"])
-        self.assertTrue(self.judge(unmap_time_4=figure(1000, 1009))["unmap-time-4"])
-        self.assertFalse(self.judge(unmap_time_4=figure(1000, 1011))["unmap-time-4"])
+        self.assertTrue(self.goals(unmap_time_4=figure([100, 110, 100], 109))["unmap-time-4"])
+        self.assertFalse(self.goals(unmap_time_4=figure([100, 101, 100], 109))["unmap-time-4"])
+        self.assertTrue(self.goals(unmap_time_4=figure(1000, 1009))["unmap-time-4"])
+        self.assertFalse(self.goals(unmap_time_4=figure(1000, 1011))["unmap-time-4"])
 
     def test_patched_against_patched(self):
         one, same, more = figure(10, 10), figure(90, 10), figure(90, 11)
-        self.assertTrue(self.judge(map_time_1=one, map_time_8=same)["map-time-8"])
-        self.assertFalse(self.judge(map_time_1=one, map_time_8=more)["map-time-8"])
-        self.assertFalse(self.judge(join_little_time_8=figure(9999, 10), join_time_8=figure(9999, 20))["join-time-8"])
-        self.assertFalse(self.judge(join_little_time_8=figure(90, 60), join_time_8=figure(90, 60))["join-time-8"])
+        self.assertTrue(self.goals(map_time_1=one, map_time_8=same)["map-time-8"])
+        self.assertFalse(self.goals(map_time_1=one, map_time_8=more)["map-time-8"])
+        self.assertFalse(self.goals(join_little_time_8=figure(9999, 10), join_time_8=figure(9999, 20))["join-time-8"])
+        self.assertFalse(self.goals(join_little_time_8=figure(90, 60), join_time_8=figure(90, 60))["join-time-8"])
 
     def test_threads(self):
-        self.assertTrue(self.judge(inval_parallel_8=figure(1000, 991))["inval-parallel-8"])
-        self.assertFalse(self.judge(inval_parallel_8=figure(1000, 989))["inval-parallel-8"])
-        self.assertFalse(self.judge(inval_parallel_syncs_8=figure(100, 102))["inval-parallel-syncs-8"])
+        self.assertTrue(self.goals(inval_parallel_8=figure(1000, 991))["inval-parallel-8"])
+        self.assertFalse(self.goals(inval_parallel_8=figure(1000, 989))["inval-parallel-8"])
+        self.assertFalse(self.goals(inval_parallel_syncs_8=figure(100, 102))["inval-parallel-syncs-8"])
 
     def test_beside_dead(self):
-        # Of the base nothing is asked: it may wait for as long as the other SMMU is dead.
+        # There is no goal for the base, which waits for the other SMMU.
         for patched, met in (1050, True), (1051, False):
-            self.assertEqual(self.judge(attach_beside_none=figure(900, 1000),
+            self.assertEqual(self.goals(attach_beside_none=figure(900, 1000),
                                         attach_beside_dead=figure(9999999, patched))["attach-beside-dead"], met)
 
     def test_growth(self):
-        self.assertTrue(self.judge(attach_nth_1=figure(10, 20), attach_nth_4096=figure(100, 110))["attach-nth-4096"])
-        self.assertFalse(self.judge(attach_nth_1=figure(10, 10), attach_nth_4096=figure(100, 101))["attach-nth-4096"])
+        self.assertTrue(self.goals(attach_nth_1=figure(10, 20), attach_nth_4096=figure(100, 110))["attach-nth-4096"])
+        self.assertFalse(self.goals(attach_nth_1=figure(10, 10), attach_nth_4096=figure(100, 101))["attach-nth-4096"])
 
 
 class Shown(unittest.TestCase):
@@ -166,7 +165,7 @@ class Shown(unittest.TestCase):
 
 
 class Main(unittest.TestCase):
-    """The whole, with boots that are made up."""
+    """Tests of main() with simulated boots."""
 
     def main(self, boot, *args):
         out, err = io.StringIO(), io.StringIO()
@@ -242,7 +241,3 @@ class Main(unittest.TestCase):
         status, out, _, _ = self.main(lambda kind, flavour, *args: (flat(1 + (flavour == "bench")), self.result()))
         self.assertEqual(status, 0)
         self.assertRegex(out, r"Goals: \d+ met, \d+ missed: .*\binval-8\b")
-
-
-if __name__ == "__main__":
-    unittest.main()

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
-"""scripts/check: the results of checks in other processes are printed and counted, and what
-was found on the base is found once."""
+"""Tests of scripts/check: results of other processes are printed and counted, and results on
+the base are cached."""
 import contextlib
 import io
 import sys
@@ -15,7 +15,7 @@ from testbed.checks import main, tally, tools  # noqa: E402
 
 class Processes(unittest.TestCase):
     def units(self, program, live=False, units=1):
-        """The counts and the output after units of checks, each of which is PROGRAM."""
+        """The counts and output of units of checks that run PROGRAM."""
         with tempfile.TemporaryDirectory() as tmp, \
                 mock.patch.object(sys, "argv", [f"{tmp}/check"]), \
                 mock.patch.dict(tally.COUNT, passed=5, failed=0, skipped=0), \
@@ -49,7 +49,7 @@ class Processes(unittest.TestCase):
 
 class Complaints(unittest.TestCase):
     def test_without_numbers_and_clone(self):
-        """The cache has them for all clones."""
+        """Results are cached for all clones."""
         static = main.static
         self.assertEqual(static.complaints(
             f"{static.WORKTREE}/Documentation/a.rst:3: WARNING: x\nfine\n"
@@ -59,7 +59,7 @@ class Complaints(unittest.TestCase):
 
 class Units(unittest.TestCase):
     def test_results_of_unittest(self):
-        """Failures, errors and skips are counted, and a skip is no pass."""
+        """Failures, errors and skips are counted."""
         program = """import unittest
 class T(unittest.TestCase):
     def test_good(self): pass
@@ -108,7 +108,3 @@ class Trees(unittest.TestCase):
             for _ in range(2):
                 self.assertIsNone(tally.of_tree("base", "z", failed))
             self.assertEqual(failed.call_count, 2)
-
-
-if __name__ == "__main__":
-    unittest.main()

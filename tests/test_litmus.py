@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Tests of the litmus check: it fails where herd7 finds something else."""
+"""Tests of the litmus check: it fails if herd7 has another result."""
 import os
 import sys
 import tempfile
@@ -105,7 +105,3 @@ class Litmus(unittest.TestCase):
                 mock.patch.dict(os.environ), self.assertRaisesRegex(Error, "use 'scripts/toolbox', or set MIRROR"):
             os.environ.pop("MIRROR", None)
             litmus.mirror()
-
-
-if __name__ == "__main__":
-    unittest.main()

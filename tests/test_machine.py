@@ -1,6 +1,5 @@
-#!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""Tests of the harness itself: that it sees what it claims to see.
+"""Tests of testbed.machine: it detects all failures.
 
 Without KERNEL in the environment only the text scanners and the builders are
 tested. With KERNEL=.../Image (a check kernel) real guests warn, hang and die.
@@ -106,7 +105,7 @@ class Scanner(unittest.TestCase):
                     self.assertIn(line, found[0])
 
     def test_races(self):
-        """KCSAN's reports are told apart by what is in their stacks."""
+        """KCSAN reports are distinguished by their backtraces."""
         end = "[    1.5] " + "=" * 66
         ours = [end, "[    1.5] BUG: KCSAN: data-race in a / b", "[    1.5]  arm_smmu_x+0x1/0x2", end]
         theirs = [end, "[    1.6] BUG: KCSAN: data-race in c / d", "[    1.6]  tick+0x1/0x2", end]
@@ -116,7 +115,7 @@ class Scanner(unittest.TestCase):
         self.assertEqual(lines, GOOD_LOG + ours + theirs[:1] + GOOD_LOG + cut)
 
     def test_races_hide_nothing(self):
-        """What another CPU says in the middle of a report is not lost with it."""
+        """Messages of another CPU within a report are kept."""
         end = "[    1.5] " + "=" * 66
         for line in SAMPLES["lockdep"] + SAMPLES["CMD_SYNC timeout"]:
             with self.subTest(line=line):
@@ -311,7 +310,7 @@ class Leaks(unittest.TestCase):
 
 
 class Devices(unittest.TestCase):
-    """What job.sh says of devices that are not as they should be."""
+    """Errors of job.sh for devices that cannot be used."""
     FUNCTIONS = """smmus() { echo 0; }; devices() { echo 0000:01:00.0; }
         bind_vfio() { echo "##problem $1"; return $bad; }
         devices=$(stress_devices) && echo "ran" $devices"""
@@ -439,7 +438,7 @@ class Builders(unittest.TestCase):
             acpi.iort_with_canwbs(bytes(table))
 
     def test_dsdt(self):
-        """The _DSM says 0 for a function, but for the first one, which lists the others."""
+        """The _DSM returns 0 for all functions except the first one, which lists the others."""
         table = acpi.iasl(DSDT)
         new = acpi.dsdt_with_boot_config(table)
         self.assertEqual((sum(new) & 0xff, new[24]), (0, table[24] + 1))
@@ -480,7 +479,7 @@ class Builders(unittest.TestCase):
 
 
 class Monitor(unittest.TestCase):
-    """QEMU's monitor, which may be dead."""
+    """Tests of QEMU's monitor, which may not respond."""
 
     def ask(self, answers, stay=True):
         with tempfile.TemporaryDirectory() as tmp, socket.socket(socket.AF_UNIX) as server:
@@ -549,7 +548,7 @@ class CommandLine(unittest.TestCase):
         self.assertIn("cannot run", self.fails("--kernel", "test-empty-image", QEMU="/nowhere"))
 
     def setUp(self):
-        """Kernels that are none"""
+        """Files that are not kernels"""
         for name, text in (("test-no-image", b"x" * 64), ("test-empty-image", b"x" * 56 + b"ARM\x64")):
             file = paths.BUILD / name / "arch/arm64/boot/Image"
             self.assertFalse(file.exists())
@@ -560,10 +559,10 @@ class CommandLine(unittest.TestCase):
 
 @unittest.skipUnless(KERNEL, "KERNEL= not given")
 class Guests(unittest.TestCase):
-    """Real boots: each must be found out, with the lines that say why."""
+    """Real boots: each failure is detected, with the lines that show the reason."""
 
     def boot(self, text, hangs=""):
-        """Run a job, the time of which is over when it HANGS, however slow the host is."""
+        """Run a job, whose timeout expires only if it HANGS, even on a slow host."""
         with tempfile.TemporaryDirectory() as tmp, contextlib.redirect_stdout(io.StringIO()):
             task = Job(Topology(1), Path(KERNEL), text, name="t", timeout=600, directory=Path(tmp))
 
@@ -626,7 +625,3 @@ class Shell(unittest.TestCase):
                 self.assertEqual(got.returncode, 2)
                 self.assertIn(message, got.stderr)
                 self.assertEqual(len(got.stderr.splitlines()), 1)
-
-
-if __name__ == "__main__":
-    unittest.main()

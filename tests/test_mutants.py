@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The mutants can be made: a test is to notice each, and its text is there."""
+"""Tests of the mutants: each has a test and its text exists in the driver."""
 import subprocess
 import sys
 import unittest
@@ -31,7 +31,3 @@ class Mutants(unittest.TestCase):
                     texts[file] = subprocess.run([*show, f"series:{file}"], check=True, capture_output=True, text=True).stdout
                 self.assertEqual(texts[file].count(old), 1)
                 self.assertNotEqual(old, new)
-
-
-if __name__ == "__main__":
-    unittest.main()

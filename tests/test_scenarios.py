@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Tests of the demonstration and of the VMM's scenarios, on runs that are made up."""
+"""Tests of the demonstration and of the VMM's scenarios, with simulated runs."""
 import contextlib
 import dataclasses
 import io
@@ -23,12 +23,12 @@ from testbed.machine.smmu import Smmu, Ste  # noqa: E402
 from testbed.machine.topology import Topology  # noqa: E402
 from testbed.paths import TREE  # noqa: E402
 from testbed.scenarios import demo, libvirt, vmm  # noqa: E402
-from testbed.scenarios.demo import Round, Witness  # noqa: E402
+from testbed.scenarios.demo import Round, Observer  # noqa: E402
 from testbed.scenarios.vm import PASSED, STOPPED, VM, Broken, Middle  # noqa: E402
 
 
 class Demo(unittest.TestCase):
-    """The judge of the demonstration, on a run that never was."""
+    """Tests of the checks of the demonstration, with a simulated run."""
     STE = Ste(config=7, vmid=1, s2ttb=0x1000)
     TWO = [STE, STE._replace(s2ttb=0x2000)]
     HWPT = "7@1.2:iommufd_backend_alloc_hwpt  iommufd=21 dev_id=%d pt_id=2 flags=0x1 hwpt_type=0 " \
@@ -46,7 +46,7 @@ class Demo(unittest.TestCase):
     ONE_TABLE = [dataclasses.replace(r, tables=[0x1000]) for r in ROUNDS]
     SAID = ["##dma 64 8 0", "##dma 64 8 0"]
 
-    # The file of an SMMU, with a domain of a device that is not the guest's.
+    # The file of an SMMU, with a domain of a device that is not assigned to the guest.
     FILE = "smmu arm-smmu-v3.{0}.auto\nasid 1 domain c0 users 1\nvmid 1 vsmmu a{0} domain d0 users 1\n" \
            "domain c0 stage S1\n\tentry phase TLBI smmu arm-smmu-v3.{0}.auto type S1_ASID id 1 users 1\n" \
            "domain d0 stage S2\n" + "".join(
@@ -54,12 +54,12 @@ class Demo(unittest.TestCase):
                for phase, kind in (("TLBI", "S2_VMID_VSMMU"), ("S1_CLEAR", "S2_VMID_S1_CLEAR")) for n in (0, 1))
     FILES = [FILE.format(0), FILE.format(1)]
 
-    def judge(self, trace, stes, nonce="now", smmu_trace=TRACE, said=SAID, rounds=ROUNDS,
+    def check(self, trace, stes, nonce="now", smmu_trace=TRACE, said=SAID, rounds=ROUNDS,
               tables=2, files=None):
         run = demo.Demonstration(Topology(2), Path("Image"), 4, {"DMA": 1, "identity": 1}, tables,
                                  debugfs=files is not None, nonce="now")
         run.guest = Result(name="g", devices=["a iommu0", "b iommu1"], said=said)
-        run.witness = Witness([], [Smmu(stes={"d": ste}) for ste in stes], len("before\n"), rounds)
+        run.observer = Observer([], [Smmu(stes={"d": ste}) for ste in stes], len("before\n"), rounds)
         with tempfile.TemporaryDirectory() as tmp:
             run.result = Result(name="t", directory=Path(tmp))
             for where in ("images", "out/guest", "out/debugfs"):
@@ -71,17 +71,17 @@ class Demo(unittest.TestCase):
             Path(tmp, "trace.log").write_text("before\n" + smmu_trace)
             for n, file in enumerate(files or ()):
                 Path(tmp, f"out/debugfs/{n}").write_text(file)
-            run.judge()
+            run.check()
         return run
 
     def test_two_tables(self):
-        run = self.judge(self.BASE, self.TWO)
+        run = self.check(self.BASE, self.TWO)
         self.assertEqual(run.result.failures, [])
         self.assertEqual((len(run.stage2), len(run.parents)), (2, 2))
         self.assertEqual((run.tlbi(), run.vmids), ({"TLBI_NH_VA": 1}, {1: 1}))
 
     def test_one_table(self):
-        run = self.judge(self.SHARED, [self.STE, self.STE], tables=1, files=self.FILES,
+        run = self.check(self.SHARED, [self.STE, self.STE], tables=1, files=self.FILES,
                          rounds=self.ONE_TABLE)
         self.assertEqual(run.result.failures, [])
         self.assertEqual([f.smmu for f in run.files], ["arm-smmu-v3.0.auto", "arm-smmu-v3.1.auto"])
@@ -100,12 +100,12 @@ class Demo(unittest.TestCase):
                 "stage-2 tables of the STEs": (self.SHARED, good),
                 "TLB invalidations": (self.BASE, good, "now", "")}.items():
             with self.subTest(why=why):
-                self.assertIn(why, "\n".join(self.judge(*args).result.failures))
+                self.assertIn(why, "\n".join(self.check(*args).result.failures))
 
     def test_number_of_tables(self):
-        result = self.judge(self.BASE, self.TWO, tables=1).result
+        result = self.check(self.BASE, self.TWO, tables=1).result
         self.assertEqual(result.failures, ["not ok: 1 stage-2 table for 2 SMMUs (there are 2)"])
-        result = self.judge(self.SHARED, [self.STE, self.STE], tables=2,
+        result = self.check(self.SHARED, [self.STE, self.STE], tables=2,
                             rounds=self.ONE_TABLE).result
         self.assertEqual(result.failures, ["not ok: 2 stage-2 tables for 2 SMMUs (there are 1)"])
 
@@ -122,14 +122,14 @@ class Demo(unittest.TestCase):
                 "wanted {": [f.replace("S2_VMID_S1_CLEAR id 1 users 1", "S2_VMID_S1_CLEAR id 1 users 2")
                              for f in self.FILES]}.items():
             with self.subTest(why=why):
-                run = self.judge(self.SHARED, [self.STE, self.STE], tables=1, files=files,
+                run = self.check(self.SHARED, [self.STE, self.STE], tables=1, files=files,
                                  rounds=self.ONE_TABLE)
                 self.assertIn(why, "\n".join(run.result.failures))
 
     def test_no_vsmmu_is_found(self):
-        """Files and STEs may agree that there is nothing."""
+        """Files and STEs may be consistent but empty."""
         files = [smmu.debug_file(["smmu arm-smmu-v3.0.auto"])]
-        self.assertEqual(demo.judge_debugfs([Smmu()], files, 1), "no file has a vSMMU")
+        self.assertEqual(demo.check_debugfs([Smmu()], files, 1), "no file has a vSMMU")
 
     def test_each_lie_of_a_round_is_found(self):
         first, last = self.ROUNDS
@@ -148,7 +148,7 @@ class Demo(unittest.TestCase):
                 "other host pages": other(places=[0x9000, 0x4000]),
                 "same guest pages": other(pages=["0x80001000"])}.items():
             with self.subTest(why=why):
-                run = self.judge(self.BASE, self.TWO, **lie)
+                run = self.check(self.BASE, self.TWO, **lie)
                 self.assertIn(why, "\n".join(run.result.failures))
 
     def test_stage2_walk(self):
@@ -166,7 +166,7 @@ class Demo(unittest.TestCase):
             with self.subTest(address=hex(address)):
                 self.assertEqual(smmu.stage2_walk(lambda a: memory.get(a, 0), ste, address), place)
 
-    def test_witness_looks_through_every_ste(self):
+    def test_observer_looks_through_every_ste(self):
         text, other = "now 0 1", "now 0 2"
         memory = {0x1000: 0x4000_07fd, 0x2000: 0x8000_07fd}
 
@@ -187,10 +187,10 @@ class Demo(unittest.TestCase):
 
 
 class Vmm(unittest.TestCase):
-    """What vmm.py reads, on a VM that never was."""
+    """Tests of vmm.py with a simulated VM."""
 
     def middle(self, tmp, stes=(), files=(), memory=None):
-        """A Middle whose scripts do nothing and whose SMMUs are made up."""
+        """A Middle with simulated SMMUs, whose scripts do nothing."""
         guest = Guest.__new__(Guest)
         guest.directory, guest.process = Path(tmp), types.SimpleNamespace(poll=lambda: None)
         middle = Middle(guest, [], len(files), 600)
@@ -202,7 +202,7 @@ class Vmm(unittest.TestCase):
         return middle
 
     def guest(self, tmp, job="", qmp=""):
-        """A VM that has said this."""
+        """A VM with this output."""
         middle = self.middle(tmp)
         vm = VM.__new__(VM)
         vm.middle, vm.name, vm.where, vm.asked = middle, "vm1", middle.out / "vm1", 0
@@ -248,7 +248,7 @@ class Vmm(unittest.TestCase):
                         middle.memory(0)
 
     def test_no_time_left(self):
-        """However long each step may take, the scenarios of a machine may not."""
+        """The timeout of the scenarios also limits each step."""
         with tempfile.TemporaryDirectory() as tmp:
             middle = self.middle(tmp)
             middle.deadline = time.monotonic() + 0.2
@@ -260,7 +260,7 @@ class Vmm(unittest.TestCase):
                 middle.wait("sleep", lambda: False, 0)
 
     def test_domain(self):
-        """Each device of a domain is below a bus of its own that has a vSMMU."""
+        """Each device of a domain is on a separate bus with a vSMMU."""
         example = (TREE / libvirt.EXAMPLE).read_text()
         for number in (2, 4):
             bdfs = [f"000{n}:{n}1:1f.7" for n in range(number)]
@@ -276,7 +276,7 @@ class Vmm(unittest.TestCase):
             self.assertEqual(len({controllers[root].find("target").get("busNr") for root in roots}), number)
 
     def test_a_scenario_that_breaks(self):
-        """The results so far are not lost, and the other scenarios run."""
+        """Earlier results are kept, and the other scenarios run."""
         def good(m):
             m.expect("this", True)
 
@@ -373,7 +373,3 @@ class Vmm(unittest.TestCase):
             vm.sh = lambda line, **more: ["demo-dma: /dev/nvme0n1"]
             with self.assertRaises(Broken):
                 vm.dma()
-
-
-if __name__ == "__main__":
-    unittest.main()

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
-"""scripts/series on a kernel of three files: apply and save are the identity,
-and nothing gets lost."""
+"""Tests of scripts/series with a kernel of three files: apply and save are the
+identity, and no changes get lost."""
 import os
 import pathlib
 import subprocess
@@ -66,7 +66,7 @@ class Series(unittest.TestCase):
         self.commit("drivers/a.c", text, subject)
 
     def everything(self):
-        """All that must not get lost."""
+        """The state that must not get lost."""
         files = {p: p.read_bytes() for d in ("patches", "drivers") for p in (self.root / d).rglob("*") if p.is_file()}
         if (self.tree / ".git").is_dir():
             files |= {p: p.read_bytes() for p in self.tree.rglob("*") if p.is_file() and ".git" not in p.parts}
@@ -146,7 +146,7 @@ class Flat(Series):
         self.identity()
 
     def test_patches_from_outside(self):
-        """What a pull brings is applied, if the branch has nothing of its own."""
+        """Changes of patches/ are applied if the branch has no changes."""
         self.three()
         last = self.patches()[-1]
         text = last.read_text().replace("+line 20, three", "+line 20, other")
@@ -240,7 +240,7 @@ class Flat(Series):
         self.identity()
 
     def test_another_cache(self):
-        """The objects that build/linux borrows may move."""
+        """The objects used by build/linux may be moved."""
         self.three()
         (self.root / "cache").rename(self.root / "cache2")
         self.env["CACHE"] = str(self.root / "cache2")
@@ -266,7 +266,7 @@ class Flat(Series):
         self.refused("cannot get linux-source-7.3.*Unable to locate.*LINUX=/path/to/tree", "apply")
 
     def test_interrupted(self):
-        """What a killed run left is not taken for a tree."""
+        """Files of a killed run are not used as a tree."""
         (self.root / "build/linux.tmp/.git").mkdir(parents=True)
         (self.root / "cache/base-0123456789ab.git.tmp").mkdir(parents=True)
         self.three()
@@ -324,7 +324,7 @@ class Flat(Series):
         self.good("check")
 
     def test_rebase(self):
-        """Also what a newer kernel has already, and what is not saved yet."""
+        """Also with patches that are in the newer kernel, and with unsaved commits."""
         self.three()
         self.assertEqual((self.root / "patches/made-on").read_text(), "Linux 7.3.0\n")
         self.assertIn("on Linux 7.3.0 already", self.good("rebase"))
@@ -365,7 +365,7 @@ class Flat(Series):
         self.refused("not committed", "rebase")
 
     def debian(self, *versions):
-        """An apt-get that has the kernels of these versions, the last the newest."""
+        """An apt-get with kernels of these versions, the last one is the newest."""
         (self.root / "bin").mkdir(exist_ok=True)
         for version in versions:
             deb = self.root / "deb" / version
@@ -505,7 +505,7 @@ class Folders(Series):
         self.identity()
 
     def test_cherry_picks(self):
-        """They have no notes, and the subjects tell the folder; but not the order."""
+        """Commits without notes are assigned by their subjects, but their order is checked."""
         self.three()
         one, two, three = self.git("log", "--reverse", "--format=%H", "base..").split()
         self.git("reset", "-q", "--hard", "base")
@@ -561,7 +561,7 @@ class Folders(Series):
         self.refused("10-late/0000-cover-letter.txt, line 3: to be filled in", "check")
 
     def test_fixes(self):
-        """Each applies to the base by itself, or with those that it is said to need."""
+        """Each fix applies to the base alone or with its dependencies."""
         needs = self.root / "patches/needs.txt"
         self.good("apply")
         self.edit(3, "one")
@@ -581,7 +581,3 @@ class Folders(Series):
         self.refused("'two': it applies to the base alone; remove it from needs.txt", "fixes")
         needs.write_text("three\n\tone\nfour\n\tthree\nother\n\tone\n")
         self.refused("'other': needs.txt names it, but no folder", "fixes")
-
-
-if __name__ == "__main__":
-    unittest.main()

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Bad input for scripts/toolbox, kernel and check: one clear line, a bad
-status, nothing half-made that a later run would trust."""
+"""Tests of invalid input for scripts/toolbox, kernel and check: one line, a bad status,
+and no incomplete files for later runs."""
 import fcntl
 import hashlib
 import os
@@ -80,7 +80,7 @@ class BadInput(unittest.TestCase):
 
     def test_no_network(self):
         with tempfile.TemporaryDirectory(dir=ROOT / "build") as cache:  # /tmp may be small
-            for _ in range(2):  # what the first leaves is not taken for a root by the second
+            for _ in range(2):  # the second run does not use files of the first as a root
                 self.toolbox("mmdebstrap failed.*check the network", MIRROR="http://127.0.0.1:1/debian", CACHE=cache)
                 self.assertEqual([], list(pathlib.Path(cache).glob("root-*[0-9a-f]")))
 
@@ -126,7 +126,3 @@ class BadInput(unittest.TestCase):
     def test_no_stress(self):
         for minutes in ("0", "-1"):
             self.refused("more than 0 minutes", "scripts/check", f"--stress={minutes}")
-
-
-if __name__ == "__main__":
-    unittest.main()

@@ -1,35 +1,34 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Figures: the base and the patched kernel in turn, on this machine, in one call.
+"""Measure the base and the patched kernel, booted in turn.
 
-There are five kinds of runs, each a boot of its own:
+There are five kinds of runs, each in a separate boot:
 
-  machine   an emulated machine with 8 SMMUs; a program joins, maps and unmaps
-            through iommufd (machine/bench-iommufd.c). Base: build/base-bench, the
-            untouched kernel.
+  machine   an emulated machine with 8 SMMUs; a program attaches, maps and unmaps
+            with iommufd (machine/bench-iommufd.c). Base: build/base-bench, the
+            unmodified kernel.
   time      KUnit on fake SMMUs that take 1 ms for a CMD_SYNC
-  threads   the same, of up to 8 threads: on 9 CPUs, of which the SMMUs have one
+  threads   the same in up to 8 threads, on 9 CPUs, one of them for the SMMUs
   count     KUnit on fake SMMUs that take no time: instructions on one CPU
-  parallel  KUnit on fake SMMUs that take no time, on two CPUs at once
-            (these four: the suite arm-smmu-v3-bench of the kernel). Base:
-            build/fake-bench, which is the base with the fixes that come first in
-            the series and with the fake SMMU, since the base has none. The suite
-            is the one of the series in both.
+  parallel  KUnit on fake SMMUs that take no time, on two CPUs at the same time
+            (the last four: the suite arm-smmu-v3-bench of the kernel). Base:
+            build/fake-bench, the base with the fixes at the start of the series
+            and the fake SMMU, which the base lacks. Both kernels have the suite
+            of the series.
 
-But for parallel, the clock of the machine counts the instructions of its CPUs,
-which take turns: each is 1 ns, whatever else the host does. So all times are
-counted too; what the emulator itself does in place of an SMMU takes none. --wall
-has the host's clock instead, and its noise.
+Except in parallel, the clock of the machine counts instructions of 1 ns each, and the
+CPUs take turns, so that times do not depend on the load of the host. Emulation of an
+SMMU by QEMU takes no time. With --wall, times are from the host's clock.
 
-A boot gives the median of several samples. A figure is the median over the boots
-of a kernel. The ratio is the median of patched/base of the boots that followed
-each other, the spread half the range of these. The noise is how far base/base of
-two boots in succession is from 1, at the most; goals that allow for noise allow for
-1 % at least. Where the clock counts instructions three boots are enough.
+The result of a boot is the median of several samples. A figure is the median of the
+boots of a kernel. The ratio is the median of patched/base over pairs of successive
+boots, the spread is half of the range of these. The noise is the maximum of
+|base/base - 1| over successive boots. Goals that include the noise allow at least 1 %.
+Three boots are sufficient if the clock counts instructions.
 
-What is printed is also in build/bench.tsv (id, base, patched, ratio, spread) and
-drawn in build/bench.svg. Of join-time-* and inval-[1-9]* there is a picture in the
-README, figures.svg, which is drawn anew unless with --quick. The status is 1 if a
-figure is missing or a run failed, not if a goal is missed.
+The output is also written to build/bench.tsv (id, base, patched, ratio, spread) and
+drawn in build/bench.svg. join-time-* and inval-[1-9]* are drawn in figures.svg for the
+README, except with --quick. The status is 1 if a figure is missing or a run failed, but
+not if a goal is missed.
 """
 import argparse
 import fnmatch
@@ -57,7 +56,7 @@ DEVICES = (1, 4, 16, 64, 256, 1024, 4096)
 MEBIBYTES = 256
 TIMEOUT = 600
 COUNT_BOOTS = 3
-LEAST_NOISE = 0.01              # of times, even where they are counted
+LEAST_NOISE = 0.01              # also if the clock counts instructions
 
 
 @dataclass(frozen=True)
@@ -78,17 +77,17 @@ COUNT = Kind("count", "fake-bench", 1, True)
 ON_THREADS = Kind("threads", "fake-bench", 9, True)
 PARALLEL = Kind("parallel", "fake-bench", 2, False)
 KINDS = (MACHINE, TIME, COUNT, ON_THREADS, PARALLEL)
-# What the driver says of the SMMU that is dead on purpose
+# Driver messages about an SMMU that does not respond intentionally
 DEAD = r"fake-?smmu\.\d+\.auto: (CMD_SYNC timeout|CMDQ timeout)"
 FIGURE = re.compile(r"(?:##|# \w+: )figure (\S+) (\S+) ([\d.]+) ([\d.]+) ([\d.]+) (\d+)$")
 # {figure: (unit, median)} of a boot
 Boot = dict[str, tuple[str, float]]
-# Of each kind of runs, the boots of the base and of the patched kernel
+# For each kind of runs, the boots of the base and of the patched kernel
 Boots = dict[Kind, tuple[list[Boot], list[Boot]]]
 
 
 def wanted() -> dict[str, Kind]:
-    """{id: kind of run} of every figure there must be, in the order of the table."""
+    """{id: kind of run} of all figures, in the order of the table."""
     ids: dict[str, Kind] = {}
 
     def add(kind: Kind, names: Iterable[str], suffixes: Iterable[object] = ("",)) -> None:
@@ -127,7 +126,7 @@ def parse(lines: Iterable[str]) -> Boot:
 
 
 def ratio(patched: float, base: float) -> float:
-    """Of nothing and nothing it is 1."""
+    """patched/base, or 1 if both are 0."""
     return patched / base if base else 1.0 if not patched else float("inf")
 
 
@@ -148,7 +147,7 @@ Figures = Mapping[str, Figure]
 
 
 def collect(boots: Boots) -> dict[str, Figure]:
-    """The figures that every boot has."""
+    """The figures found in all boots."""
     figures = {}
     for base, patched in boots.values():
         every = base + patched
@@ -168,7 +167,7 @@ AT_MOST = {"join-time-8": 0.005, "map-pages-8": 0.13, "inval-8": 0.15, "inval-in
 NO_GOAL = "*-poll"
 WITHIN_NOISE = ("unmap-*", "inval-parallel-syncs-*")
 AS_MANY = "inval-parallel-[0-9]*"
-# A figure of the patched kernel that must be near another one of it
+# Figures of the patched kernel that must be close to another figure of it
 NEAR = {"map-time-8": ("map-time-1", "patched ≤ at 1 + noise"),
         "join-time-8": ("join-little-time-8", "patched ≤ little + noise")}
 
@@ -180,7 +179,7 @@ class Goal:
 
 
 def goals(figures: Figures) -> dict[str, Goal]:
-    """The goals of the figures that have one."""
+    """The goals of figures."""
     found: dict[str, Goal] = {}
     for glob, limit in AT_MOST.items():
         for name in fnmatch.filter(figures, glob):
@@ -219,7 +218,7 @@ def noise(*figures: Figure) -> float:
 
 def boot(kind: Kind, flavour: str, programs: Path, samples: int,
          wall: bool = False) -> tuple[Boot, Result]:
-    """One run. Returns its figures and the result."""
+    """Boot once. Return the figures and the result."""
     kernel = kernel_image(BUILD / flavour)
     name, icount = f"bench-{kind.name}-{flavour}", kind.icount and (not wall or kind is COUNT)
     if kind is MACHINE:
@@ -277,12 +276,12 @@ def number(value: float) -> str:
     return f"{value:.0f}" if value >= 100 or value == int(value) else f"{value:.1f}"
 
 
-def table(figures: Figures, judged: Mapping[str, Goal]) -> list[str]:
-    """The lines for a person."""
+def table(figures: Figures, goal_of: Mapping[str, Goal]) -> list[str]:
+    """The lines of the printed table."""
     lines = [f"{'figure':<30} {'unit':<9} {'base':>11} {'patched':>11} {'ratio':>8} {'spread':>8} "
              f"{'noise':>7}  goal"]
     for name, f in figures.items():
-        goal = judged.get(name)
+        goal = goal_of.get(name)
         text = f"{goal.text}: {'met' if goal.met else 'missed'}" if goal else ""
         spread, far = f"±{f.spread:.4f}", f"±{f.noise:.3f}"
         lines.append(f"{name:<30} {f.unit:<9} {number(f.base):>11} {number(f.patched):>11} "
@@ -299,7 +298,7 @@ def tsv(figures: Figures) -> str:
 
 @dataclass(frozen=True)
 class Panel:
-    """A plot of figures NAME-N against N, each a curve with a label."""
+    """A plot of figures NAME-N over N, with a labelled curve for each."""
     title: str
     x: str
     unit: str
@@ -311,7 +310,7 @@ class Panel:
         return [(n, figures[f"{name}-{n}"]) for n in self.counts if f"{name}-{n}" in figures]
 
     def script(self, figures: Figures, panel: int) -> list[str]:
-        """Of gnuplot, with the data."""
+        """The gnuplot script with the data."""
         script, plots = [], []
         for c, (name, label) in enumerate(self.curves.items()):
             found, data = self.points(figures, name), f"$d{panel}{c}"
@@ -330,7 +329,7 @@ class Panel:
 
 JOIN = Panel(f"K - 1 SMMUs join {MEBIBYTES} MiB", "SMMUs", "ms", 1e-3, SMMUS[1:], {"join-time": ""})
 INVALIDATION = Panel("One invalidation of 4 KiB", "SMMUs", "ms", 1e-3, MORE_SMMUS, {"inval": ""})
-# What the README shows
+# The panels in the README
 PICTURE = (JOIN, INVALIDATION)
 PANELS = (
     INVALIDATION,
@@ -381,7 +380,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--only", metavar="GLOB,...", default="*",
                         help="only these figures, and the runs for them")
     parser.add_argument("--wall", action="store_true",
-                        help="time by the host's clock, with as many boots")
+                        help="use the host's clock, and all repeats")
     parser.add_argument("--repeats", type=int, metavar="N", help="boots of each kernel (default 5)")
     args = parser.parse_args()
     args.repeats = (2 if args.quick else 5) if args.repeats is None else args.repeats
@@ -405,12 +404,12 @@ def main() -> int:
     measured.run()
     found = collect(measured.boots)
     figures = {name: found[name] for name in names if name in found}
-    judged = {name: goal for name, goal in goals(found).items() if name in figures}
-    print("\nBase: the untouched kernel for join, map and unmap; for all others the base with the "
+    goal_of = {name: goal for name, goal in goals(found).items() if name in figures}
+    print("\nBase: the unmodified kernel for join, map and unmap; for all others the base with the "
           "fixes and the fake SMMU.\n")
-    print("\n".join(table(figures, judged)))
-    missed = [name for name, goal in judged.items() if not goal.met]
-    print(f"\nGoals: {len(judged) - len(missed)} met, {len(missed)} missed"
+    print("\n".join(table(figures, goal_of)))
+    missed = [name for name, goal in goal_of.items() if not goal.met]
+    print(f"\nGoals: {len(goal_of) - len(missed)} met, {len(missed)} missed"
           + (f": {', '.join(missed)}" if missed else ""))
     problems, missing = measured.problems, [name for name in names if name not in figures]
     if missing:

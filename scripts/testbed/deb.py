@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Debian packages of the patched kernel, made by the kernel's own bindeb-pkg.
+"""Debian packages of the patched kernel, built by the kernel's target bindeb-pkg.
 
-Run by scripts/deb in the toolbox, with the name of the configuration, which is on standard
-input."""
+Run by scripts/deb in the toolbox, with the configuration on standard input and its name as
+the argument."""
 import platform
 import re
 import shutil
@@ -18,19 +18,18 @@ OUT = BUILD / "deb"
 VERSION = "-smmu-domains"
 NEEDED = ("ARM64", "ACPI", "PCI", "EFI_STUB", "MODULES", "ARM_SMMU_V3", "ARM_SMMU_V3_IOMMUFD",
           "IOMMUFD", "VFIO", "VFIO_DEVICE_CDEV", "VFIO_PCI")
-# Keys that a distribution has beside its source, and what would change the name
+# Keys of the distribution, which are not available here
 DISTRIBUTION = re.compile(r'^(CONFIG_SYSTEM_(?:TRUSTED|REVOCATION)_KEYS=).*', re.M)
 
 
 def lacking(config: str) -> str:
-    """The options that are needed and not set."""
+    """The required options that are not set."""
     return " ".join(name for name in NEEDED
                     if not re.search(rf"^CONFIG_{name}=[ym]", config, re.M))
 
 
 def environment() -> dict[str, str]:
-    """The packages have the names of a cross compiler's build, unless this is arm64. The
-    version has the number of patches."""
+    """The environment of the build. The version includes the number of patches."""
     number = version((TREE / "Makefile").read_text())
     count = git("rev-list", "--count", "base..HEAD")
     profiles = [*["cross"] * (platform.machine() != "aarch64"), f"pkg.linux{VERSION}.nokerneldbg"]
@@ -58,9 +57,9 @@ def build(config: str) -> None:
     make("deb, configuration", [*command, "olddefconfig"], log, env)
     if missing := lacking(settings.read_text()):
         raise Error(f"with v7.3 this configuration lacks {missing}; see what they depend on")
-    # Its build dependencies are those of the toolbox, under the names of a cross compiler.
+    # -d: ignore build dependencies, whose names differ for a cross build.
     make("deb", [*command, f"-j{jobs()}", "DPKG_FLAGS=-d", "bindeb-pkg"], log, env)
-    # It has the name of Debian's.
+    # This package would replace the one of Debian.
     for file in OUT.glob("linux-libc-dev_*.deb"):
         file.unlink()
     print(f"deb: made in {time.monotonic() - start:.0f} s")

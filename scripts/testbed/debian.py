@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Debian packages that are unpacked without being installed."""
+"""Unpack Debian packages without installing them."""
 import re
 import subprocess
 from collections.abc import Iterable
@@ -12,8 +12,8 @@ SOURCES = Path("/etc/apt/sources.list")
 
 def unpack(names: Iterable[str], target: Path, suite: str, source: str, *options: str,
            sources: bytes = b"") -> None:
-    """Unpack packages and what they need: of SUITE from the mirror SOURCE, or if that is "-"
-    of the text SOURCES."""
+    """Unpack packages and their dependencies: from SUITE of the mirror SOURCE, or with "-" from
+    the sources.list SOURCES."""
     try:
         made = subprocess.run(
             ["mmdebstrap", "--mode=root", "--variant=extract", "--format=directory",

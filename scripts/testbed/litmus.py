@@ -2,8 +2,8 @@
 """Run litmus tests with herd7: those in C with the kernel's memory model, those
 in AArch64 assembly with herd7's model of Armv8.
 
-herd7 comes from Debian testing, since no release has it. Its package is unpacked
-into the cache with the libraries that it needs, and started with their loader.
+herd7 is in Debian testing, but not in a release. The package is unpacked into the
+cache with the required libraries, and started with their loader.
 """
 import hashlib
 import os
@@ -18,13 +18,13 @@ from testbed.debian import SOURCES, unpack
 from testbed.paths import CACHE, Error, making
 
 SUITE, PACKAGE = "testing", "herdtools7"
-# herd7 says this of each test in which a barrier names the outer shareable domain
+# A flag of herd7 for tests with a barrier of the outer shareable domain
 HARMLESS = {"Assuming-common-inner-shareable-domain"}
 TIMEOUT = 60
 
 
 def mirror() -> str:
-    """The machine's own Debian mirror."""
+    """The Debian mirror of this machine."""
     text = SOURCES.read_text() if SOURCES.exists() else ""
     found = re.findall(r"^deb (?:\[.*\] )?(\S+)", text, re.M)
     if not (os.environ.get("MIRROR") or found):
@@ -34,12 +34,12 @@ def mirror() -> str:
 
 
 def unpack_herd7(work: Path) -> None:
-    """Get herd7 from Debian: WORK has the program, its models, and lib."""
+    """Get herd7 from Debian: the program, its models and lib in WORK."""
     print(f"litmus: getting herd7 from Debian {SUITE} (once, about 20 s)", flush=True)
     root = work / "root"
     work.mkdir()
     try:
-        # A mirror may be weeks behind. The signature is checked, the age is not.
+        # A mirror may be outdated, so check only the signature, not the age.
         unpack([PACKAGE], root, SUITE, mirror(), "--aptopt=Acquire::Check-Valid-Until \"false\"")
     except Error:
         shutil.rmtree(work)
@@ -51,7 +51,7 @@ def unpack_herd7(work: Path) -> None:
 
 
 def herd7() -> list[str]:
-    """The command that starts herd7, which is unpacked if it is not in the cache."""
+    """The command that starts herd7, which is unpacked into the cache if necessary."""
     key = hashlib.sha256(f"1 {SUITE} {PACKAGE} {platform.machine()}".encode()).hexdigest()[:12]
     target = CACHE / f"herd7-{key}"
     if not target.exists():
@@ -64,13 +64,13 @@ def herd7() -> list[str]:
 
 
 def promised(text: str) -> str:
-    """What the comment of the litmus test @text says that herd7 finds."""
+    """The expected result in the comment of the litmus test @text."""
     found = re.search(r"^ \* Result: ((?:Never|Sometimes|Always)(?: DATARACE)?)$", text, re.M)
     return found[1] if found else ""
 
 
-def judge(text: str, said: str) -> str:
-    """What is wrong with @said, herd7's output for the litmus test @text."""
+def problem_of(text: str, said: str) -> str:
+    """The problem of @said, the output of herd7 for the litmus test @text."""
     if not promised(text):
         return ("its comment has no line ' * Result: Never' or ' * Result: Sometimes': add what "
                 "herd7 has to find")
@@ -90,16 +90,16 @@ def judge(text: str, said: str) -> str:
 
 
 def without_broken_form(tests: dict[Path, str]) -> list[Path]:
-    """Those of @tests that say Never although no broken form, name-*.litmus for
-    name.litmus, shows that the result is possible if something is left out."""
+    """Those @tests with the result Never that have no broken form, name-*.litmus for
+    name.litmus, with another result."""
     broken = [str(path) for path, text in tests.items() if promised(text) not in ("Never", "")]
     return [path for path, text in tests.items() if promised(text) == "Never" and
             not any(form.startswith(f"{path.with_suffix('')}-") for form in broken)]
 
 
 def run(directory: Path, model: Path) -> Iterator[tuple[str, str]]:
-    """Run the tests in @directory, those in C with the kernel's memory model, which
-    is in @model; yield the name of each and what is wrong with it."""
+    """Run the tests in @directory, those in C with the kernel's memory model in @model.
+    Yield the name and the problem of each."""
     tests = {path: path.read_text() for path in
              sorted(directory.rglob("*.litmus"), key=lambda path: (len(path.parts), path.stem))}
     if not tests:
@@ -112,7 +112,7 @@ def run(directory: Path, model: Path) -> Iterator[tuple[str, str]]:
             said = subprocess.run([*herd, *options, path.resolve()], cwd=model, text=True,
                                   timeout=TIMEOUT, check=False, stdout=subprocess.PIPE,
                                   stderr=subprocess.STDOUT).stdout
-            problem = judge(text, said)
+            problem = problem_of(text, said)
         except subprocess.TimeoutExpired:
             problem = f"herd7 was not done after {TIMEOUT} s: make the test smaller"
         name, which = path.relative_to(directory), "kernel" if kernel else "Armv8"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Where things are, and what every command needs."""
+"""Paths and other helpers of all commands."""
 import contextlib
 import fcntl
 import os
@@ -19,7 +19,7 @@ CACHE = Path(os.environ.get("CACHE") or
 
 
 class Error(Exception):
-    """An error that the user can correct. Its text is one line that says how."""
+    """An error that the user can correct, as described by its text of one line."""
 
 
 def image(flavour: str) -> Path:
@@ -29,7 +29,7 @@ def image(flavour: str) -> Path:
 
 @contextlib.contextmanager
 def locked(file: Path) -> Iterator[None]:
-    """Only one process at a time runs the block."""
+    """Run the block in one process at a time."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with open(file, "w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -42,8 +42,8 @@ def remove(path: Path) -> None:
 
 @contextlib.contextmanager
 def making(target: Path) -> Iterator[Path | None]:
-    """A temporary path that becomes TARGET if the block ends well, or None if TARGET
-    exists. No two processes make the same target."""
+    """A temporary path that is renamed to TARGET if the block succeeds, or None if TARGET
+    exists. Other processes wait."""
     with locked(target.parent / f".{target.name}.lock"):
         if target.exists():
             yield None
@@ -56,7 +56,7 @@ def making(target: Path) -> Iterator[Path | None]:
 
 def cli(main: Callable[[], int]) -> None:
     """Run a command. An Error is one line on stderr and status 2."""
-    # An exception, so that no QEMU is left behind
+    # Raise an exception, so that QEMU is terminated
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         sys.exit(main())

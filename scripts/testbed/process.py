@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Other programs: git, and whatever takes so long that the user must see progress."""
+"""Run other programs: git, and programs that show progress."""
 import os
 import subprocess
 import time
@@ -24,7 +24,7 @@ def strings(args: tuple[Arg, ...]) -> list[str]:
 
 def said(*args: Arg, cwd: Path | None = None,
          env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    """Run a program. Its stdout has what it said, stderr too."""
+    """Run a program. stdout of the result includes stderr."""
     return subprocess.run(strings(args), cwd=cwd, env=env, text=True, errors="replace", check=False,
                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT)
@@ -36,7 +36,7 @@ def output(*args: Arg, cwd: Path = TREE) -> str:
 
 
 def watch(process: subprocess.Popen[str], progress: Callable[[float], str]) -> str:
-    """Wait for PROCESS, and print PROGRESS(seconds) now and then; what it said."""
+    """Wait for PROCESS, print PROGRESS(seconds) regularly, and return the output."""
     start = time.monotonic()
     try:
         while True:
@@ -64,8 +64,8 @@ def git(*args: Arg, tree: Path = TREE, env: Mapping[str, str] | None = None) -> 
 
 
 def checkout(tree: Path, commit: str) -> None:
-    """A work tree of build/linux at COMMIT."""
-    # Without a .git of its own, git would take this repository for the one of the tree.
+    """Check out COMMIT in TREE, a work tree of build/linux."""
+    # Without .git in the tree, git would use this repository.
     if (not (tree / ".git").exists() or
             try_git("rev-parse", "-q", "--verify", "HEAD", tree=tree).returncode):
         subprocess.run(["rm", "-rf", tree], check=True)

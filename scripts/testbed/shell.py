@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0
 """A console on the emulated machine, or one command in it.
 
-The kernel is one that scripts/kernel has built. Inside, /tests has the selftests
-and is on the PATH, /repo is this repository (read-only), and what is written to
-/out is seen in build/shell/out. debugfs and tracefs are mounted. The functions of
-machine/job.sh are defined: 'devices' lists the PCI functions, 'bind_vfio BDF' gives
-one to vfio-pci.
+The kernel is one built by scripts/kernel. Inside, /tests contains the selftests and
+is in the PATH, /repo is this repository (read-only), and files written to /out are in
+build/shell/out. debugfs and tracefs are mounted. The functions of machine/job.sh are
+defined: 'devices' lists the PCI functions, 'bind_vfio BDF' binds one to vfio-pci.
 
-Ctrl-C goes to the machine. 'exit' powers it off; Ctrl-A X ends QEMU at once.
+Ctrl-C is passed to the machine. 'exit' powers it off; Ctrl-A X terminates QEMU.
 Without a terminal, standard input is the script to run.
 """
 import argparse
@@ -38,7 +37,7 @@ ENV=/lib/job.sh exec setsid -c sh -i
 
 
 def script(command: str | None) -> tuple[str, bool]:
-    """The text of the job, and whether it is a dialogue."""
+    """The text of the job, and whether it is interactive."""
     if command is not None:
         return command, False
     if not sys.stdin.isatty():
@@ -53,8 +52,8 @@ def script(command: str | None) -> tuple[str, bool]:
 
 
 def wait_for_gdb(job: Job) -> None:
-    """Let QEMU wait for a debugger, the command of which is printed."""
-    # A debugger does not wait for the first reading of the IORT.
+    """Make QEMU wait for a debugger and print the command to start it."""
+    # Read the IORT first, which boots the machine.
     iort(job.topology, job.kernel)
     job.extra, job.append = ["-S", "-gdb", "tcp:127.0.0.1:1234"], "nokaslr"
     print("shell: the machine waits for a debugger; in another terminal:\n"
@@ -63,7 +62,7 @@ def wait_for_gdb(job: Job) -> None:
 
 
 def console(job: Job) -> int:
-    """Connect the terminal to the machine until that ends."""
+    """Connect the terminal to the machine until it ends."""
     shutil.rmtree(OUT, ignore_errors=True)
     guest = job.start(OUT, terminal=True)
     try:
@@ -91,7 +90,7 @@ class Shown:
 
 
 def command(job: Job) -> int:
-    """Run one command, print its output, return its status. All other output goes to
+    """Run one command, print its output, and return its status. All other output is on
     standard error."""
     shown = Shown()
     job.script = f"(\n{job.script}\n)\nstatus=$?\necho\nexit $status\n"

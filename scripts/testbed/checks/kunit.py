@@ -17,18 +17,17 @@ from testbed.process import checkout
 
 ALL = "arm-smmu-v3*"
 CONFIGURATION = "drivers/iommu/arm/arm-smmu-v3/tests"
-# KUnit's: kunit_attach_mm() takes two references to the mm, of which the exit of the
-# test's thread drops one. What is freed with the mm is lost with it.
+# A leak of KUnit: kunit_attach_mm() takes two references to the mm and the exit of the
+# test's thread drops only one of them.
 LEAKS = r"< kunit_attach_mm |< kunit_vm_mmap_init "
-# These need two CPUs that run at the same time, which a busy host may not give.
+# Skipped on a busy host, if two CPUs do not run at the same time
 SKIPS = r"arm-smmu-v3-order / order_test_"
 
 
 def kunit_boot(flavour: str, name: str, timeout: float = 900, leaks: bool = False,
                suites: str = ALL, append: str = "") -> Result:
     kernel_image = image(flavour)
-    # A run fails if an allowed message is missing. Only the suite of the queues is sure to stop
-    # an SMMU.
+    # A run fails if an allowed message is missing. Only the queue suite always stops an SMMU.
     stops = suites == ALL and b"arm-smmu-v3-queue" in kernel_image.read_bytes()
     return Job(Topology(smmus=1, cpus=3), kernel_image, f"leaks '{LEAKS}'" if leaks else "true",
                name=name, kunit=suites, append=append, allow=[STOPPED] * stops,
@@ -45,8 +44,7 @@ def kunit() -> None:
 
 
 def kunitpy() -> None:
-    """kunit.py, the kernel's own runner, on the suites' .kunitconfig: a kernel and a machine of
-    its own"""
+    """the suites with the kernel's kunit.py and their .kunitconfig, in a separate kernel"""
     out = BUILD / "kunitpy"
     out.mkdir(exist_ok=True)
     prefix, tree, build = in_place(TREE, out)
@@ -62,7 +60,7 @@ def kunitpy() -> None:
 
 
 def kcsan() -> None:
-    """the driver's KUnit suites on a kernel that looks for data races"""
+    """the driver's KUnit suites on a kernel with KCSAN"""
     if not kernel("kcsan"):
         return
     run = kunit_boot("kcsan", "kunit with KCSAN", timeout=1200)
@@ -77,7 +75,7 @@ def pages() -> None:
             continue
         run = kunit_boot(flavour, f"kunit with pages of {flavour}")
         booted(run)
-        # With 64 KiB kmalloc() may have more than that test asks for.
+        # With 64 KiB pages kmalloc() may be sufficient for that test.
         nothing_else_skipped(run, SKIPS + r"|arm-smmu-v3-array / array_test_beyond_kmalloc$")
         if iommu_selftests():
             booted(DMA.run(flavour))
@@ -100,21 +98,21 @@ def bisect() -> None:
 
 
 def random_programs(flavour: str, seconds: int, seed: int | None = None) -> None:
-    """KUnit's random programs on the model, boot after boot: with a new seed each time, or
-    with SEED."""
+    """Boot repeatedly and run KUnit's random operations on the model, with SEED or with a new
+    seed for each boot."""
     if not kernel(flavour):
         return
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         number = random.getrandbits(32) if seed is None else seed
-        run = kunit_boot(flavour, f"random programs {flavour}", timeout=1800,
+        run = kunit_boot(flavour, f"random operations {flavour}", timeout=1800,
                          suites="arm-smmu-v3-random",
                          append=f"arm_smmu_v3_kunit.seed={number} arm_smmu_v3_kunit.steps=1000")
         booted(without_races(run))
 
 
 def long_stress(minutes: float, seed: int | None) -> None:
-    """everything at the same time, with KASAN and with KCSAN"""
+    """arm_smmu_v3_stress and random operations in KUnit, with KASAN and with KCSAN"""
     for flavour in ("kasan", "kcsan"):
         stressed(flavour, round(60 * minutes), seed)
         random_programs(flavour, round(15 * minutes), seed)

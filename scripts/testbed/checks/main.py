@@ -18,22 +18,22 @@ from testbed.paths import BUILD, locked
 
 Check = Callable[[], None]
 TIMES = BUILD / "times.json"
-# All checks run in two processes at once: one takes these from the beginning, where most
-# boot the machine, and the other from the end, where most need one CPU. Those that are
-# together use the same work tree.
+# All checks run in two processes: one starts at the beginning, where most units boot the
+# machine, and the other at the end, where most units use one CPU. Checks in the same unit
+# use the same work tree.
 UNITS: list[list[Check]] = [
     [vm.vmm], [selftests.selftests], [kunit.kunit], [selftests.hardware], [selftests.stress],
     [vm.demo], [tools.tools], [tools.litmus, tools.fuzz], [tools.lint],
     [static.series, static.fixes, static.mails], [tools.model],
     [static.compile, static.sparse, static.docs]]
 CHECKS = [check for unit in UNITS for check in unit]
-# Too slow to be among them
+# Run only if named, as they are slow
 MORE = [static.corners, kunit.kunitpy, vm.deb, kunit.kcsan, static.static, static.clang,
         static.bigendian, kunit.pages, selftests.module]
 COUNTS = re.compile(r"(\d+) passed, (\d+) failed(?:, (\d+) skipped)?")
 COUNTING = threading.Lock()
-# Other lines of a process that are of no use in the output of all
-OWN = re.compile(r"in [\d.]+ minutes$|minutes that|\d+ passed, ")
+# Lines of a process that are not part of the combined output
+OWN = re.compile(r"in [\d.]+ minutes$|minutes of|\d+ passed, ")
 PROGRESS = re.compile(r"    \S.*: \d+ s$")
 
 
@@ -52,7 +52,7 @@ def run(checks: Sequence[Check]) -> None:
         since = time.monotonic()
         try:
             check()
-        except Exception as error:  # the count must come, whatever else is wrong
+        except Exception as error:  # always print the counts
             result(check.__name__, "".join(traceback.format_exception(error)[-3:]))
         with locked(TIMES.with_suffix(".lock")):
             took = times() | {check.__name__: (time.monotonic() - since) / 60}
@@ -60,9 +60,9 @@ def run(checks: Sequence[Check]) -> None:
 
 
 class Worker:
-    """Runs units of checks, each in a process of its own, and counts the results. A LIVE one
-    takes the first unit, and prints the results at once. Another one takes the last unit,
-    and prints the results when the unit has ended."""
+    """Runs units of checks, each in a separate process, and counts the results. A LIVE worker
+    takes the first unit and prints its output immediately. Other workers take the last unit
+    and print its output at the end."""
 
     def __init__(self, units: MutableSequence[list[Check]], live: bool) -> None:
         self.units, self.live = units, live
@@ -72,7 +72,7 @@ class Worker:
         while self.units:
             try:
                 unit = self.units.pop(0 if self.live else -1)
-            except IndexError:      # another worker has taken the last
+            except IndexError:      # another worker has taken the last unit
                 return
             names = [check.__name__ for check in unit]
             lines, status = self.run(names)
@@ -116,7 +116,7 @@ def run_all() -> None:
         finally:
             units.clear()
             for worker in workers:
-                if worker.process:      # terminate() ignores one that has ended
+                if worker.process:      # terminate() ignores processes that have ended
                     worker.process.terminate()
 
 
@@ -130,9 +130,9 @@ def arguments() -> argparse.Namespace:
     add("--bisect", action="store_true", help="instead: boot every patch and run KUnit on it")
     add("--stress", type=float, metavar="MINUTES",
         help="instead: stress the driver that long with KASAN, and as long with KCSAN")
-    add("--seed", type=int, help="make the choices that an earlier --stress has made")
-    add("--mutants", action="store_true", help="instead: break the driver on purpose, see which "
-        f"test notices; CHECK is one of {', '.join(mutants.WATCHERS)}")
+    add("--seed", type=int, help="repeat the random choices of an earlier --stress")
+    add("--mutants", action="store_true", help="instead: insert bugs into the driver that the "
+        f"tests must detect; CHECK is one of {', '.join(mutants.WATCHERS)}")
     add("--selftests", action="store_true", help="instead: build the selftests, for 'make shell'")
     args = parser.parse_args()
     known = list(mutants.WATCHERS) if args.mutants else [c.__name__ for c in CHECKS + MORE]
@@ -163,7 +163,7 @@ def main() -> int:
             [long_stress] * (args.stress is not None)) or named
     names, took = [check.__name__ for check in todo or CHECKS], times()
     if last := [f"{name} {took[name]:.1f}" for name in names if name in took]:
-        print(f"minutes that they took the last time: {', '.join(last)}", flush=True)
+        print(f"minutes of the last run: {', '.join(last)}", flush=True)
     if todo:
         run(todo)
     elif os.cpu_count() == 1:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Break the driver on purpose, one thing at a time; a test must notice."""
+"""Insert bugs into the driver, one at a time, which a test must detect."""
 import time
 from collections.abc import Callable, Sequence
 
@@ -15,7 +15,7 @@ from testbed.scenarios.vmm import FOUR, RMR, TWO, Machine
 
 TREE, FLAVOUR = BUILD / "mutant", "mutant-check"
 HEALTHY_LIMIT = 900             # seconds for KUnit on the healthy driver
-# Some mutants hang, which KUnit notices after its limit in seconds.
+# The argument is a timeout in seconds, as some mutants hang.
 Watcher = Callable[[float], list[str]]
 
 
@@ -27,7 +27,7 @@ def scenarios(machine: Machine) -> Watcher:
     return lambda limit: complaints(machine.run(image(FLAVOUR), directory=RUNS / "vmm-mutant"))
 
 
-# The tests that notice, by their names in tests/mutants.py
+# The tests by their names in tests/mutants.py
 WATCHERS: dict[str, Watcher] = {
     "kunit": lambda limit: complaints(kunit_boot(FLAVOUR, "kunit on a mutant", limit)),
     "model": lambda limit: complaints(kunit_boot(FLAVOUR, "model on a mutant", limit,
@@ -41,11 +41,11 @@ WATCHERS: dict[str, Watcher] = {
     "vmm-four": scenarios(FOUR),
     "vmm-rmr": scenarios(RMR),
 }
-ALONE = ("kunit", "model", "fuzz", "leaks")         # these need no selftests
+ALONE = ("kunit", "model", "fuzz", "leaks")         # do not require selftests
 
 
 def broken(what: str, file: str, old: str, new: str, build: bool) -> bool:
-    """Make a tree, and a kernel if BUILD, in which text OLD of a file is NEW."""
+    """Replace the text OLD of a file by NEW in a tree, and build a kernel if BUILD."""
     checkout(TREE, "series")
     if file:
         text = (TREE / file).read_text()
@@ -63,7 +63,7 @@ def broken(what: str, file: str, old: str, new: str, build: bool) -> bool:
 
 
 def mutants(names: Sequence[str]) -> None:
-    """breaks of the driver, one at a time, which a test must notice"""
+    """bugs inserted into the driver, one at a time, which a test must detect"""
     for name in names or WATCHERS:
         if name not in ALONE and not (iommu_selftests() and kernel("bench")):
             return
@@ -72,8 +72,8 @@ def mutants(names: Sequence[str]) -> None:
 
 
 def watch(name: str) -> None:
-    """Try one watcher, first on the healthy driver, of which it must not complain. The time
-    for that gives the limit for the mutants, since the host may be slow."""
+    """Run one test on all of its mutants, and first on the unmodified driver, where it must
+    pass. The timeout for the mutants depends on the time of this first run."""
     watcher, build = WATCHERS[name], name != "fuzz"
     start = time.monotonic()
     if not broken("nothing is broken", "", "", "", build):

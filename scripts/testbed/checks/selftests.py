@@ -16,13 +16,13 @@ from testbed.process import git
 
 OUT = BUILD / "selftests"
 INSTALLED = OUT / "kselftest/iommu"
-# What the driver says of a fake SMMU that is stopped or reports an error on purpose.
+# Driver messages about a fake SMMU that is stopped or reports errors intentionally
 STOPPED = (r"fake-?smmu\.\d+\.auto: (CMD_SYNC timeout|CMDQ timeout|CMDQ error|EVTQ overflow|"
            r"retrying command fetch|skipping command in error)")
 
 
 def build_selftests(tree: Path, out: Path, name: str, targets: str) -> bool:
-    """Static arm64 programs in OUT/kselftest; never those of another tree."""
+    """Build static arm64 programs in OUT/kselftest, from scratch."""
     make = ["make", "-s", "ARCH=arm64", f"CROSS_COMPILE={CROSS}", f"O={out}", "-C"]
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
@@ -32,7 +32,7 @@ def build_selftests(tree: Path, out: Path, name: str, targets: str) -> bool:
 
 
 def iommu_selftests() -> bool:
-    """Build them, once for each state of the tree."""
+    """Build the iommu selftests, once for each state of the tree."""
     made_from = git("rev-parse", "HEAD:tools", "HEAD:include/uapi") + git("status", "--porcelain")
     stamp = OUT / "stamp"
     with locked(BUILD / ".selftests.lock"):
@@ -45,12 +45,12 @@ def iommu_selftests() -> bool:
 
 @dataclass(frozen=True)
 class Selftest:
-    """A program of the selftests, the machine that it needs, and the right skips."""
+    """A selftest, the machine it requires, and the tests that may be skipped."""
     name: str
     topology: Topology
     script: str
-    # Every machine has all that these tests need but PASIDs. The variant without a vIOMMU
-    # is one in which iommufd.c has nothing to test.
+    # The machines do not support PASIDs. iommufd.c has no tests for the variant without a
+    # vIOMMU.
     skips: str = r"iommufd_viommu\.no_viommu\.|fail_nth\.\w+\.pasid$"
 
     def run(self, flavour: str = "check") -> Result:
@@ -60,34 +60,33 @@ class Selftest:
 
 IOMMUFD = Selftest("iommufd", Topology(smmus=2),
                    "echo 64 >/proc/sys/vm/nr_hugepages; run iommufd iommufd")
-# A test of kselftest_harness.h has 30 seconds. Here these are instructions, so that the
-# load of the host does not matter.
+# Tests of kselftest_harness.h have a timeout of 30 seconds. With icount it does not depend
+# on the load of the host.
 FAIL_NTH = Selftest("fail_nth", Topology(smmus=1, cpus=1, icount=True),
                     "run fail_nth iommufd_fail_nth")
-# Two controllers behind each of three SMMUs, SMMUs that cannot share with them, two
-# controllers in one group, and a device that the kernel takes for one with ATS. A test of
-# one device takes the first given: one behind the second SMMU, so that it is not always
-# the first. The one with ATS does no DMA for the tests and comes last, so that only those
-# that need ATS take it.
+# Two controllers behind each of three SMMUs, SMMUs that cannot share domains with these, two
+# controllers in one group, and a device with an ATS capability. Tests of a single device use
+# the first argument, here one behind the second SMMU. The device with ATS does not support
+# DMA by the tests. As the last argument it is used only by tests that require ATS.
 DMA = Selftest("arm_smmu_v3",
                Topology(smmus=3, nvme=2, s1only=True, s2only=True, pair=True, ats=True),
                "bdfs=$(for s in 1 0 2 3 4; do devices $s 0x0108; done; devices 0 0x0100)\n"
                "bind_vfio $bdfs && run arm_smmu_v3 arm_smmu_v3 --expect-stale $bdfs && leaks")
-# The same seed in each run, and a new one, which is in the log
+# One run with a fixed seed and one with a new seed, which is in the log
 INPUT = Selftest("arm_smmu_v3_input", Topology(smmus=2, nvme=2),
                  "bdfs=$(devices '' 0x0108)\nbind_vfio $bdfs && "
                  "run fixed arm_smmu_v3_input --seed=1 --count=100000 $bdfs && "
                  "run random arm_smmu_v3_input --count=20000 $bdfs && leaks")
-# The example of the page for VMM authors. Two devices cannot nest. What
-# ksft_test_result_skip() skips has no name.
+# The example of the documentation for VMMs. Two devices cannot nest. Tests skipped by
+# ksft_test_result_skip() have no name.
 EXAMPLE = Selftest("arm_smmu_v3_vmm", Topology(smmus=3, nvme=2, s1only=True),
                    "bdfs=$(devices '' 0x0108)\n"
                    "bind_vfio $bdfs && run arm_smmu_v3_vmm arm_smmu_v3_vmm $bdfs", r"$")
 
 
 def selftests() -> None:
-    """the kernel's iommu selftests: the mock's, fault injection, and arm_smmu_v3 with real DMA
-    and bad input"""
+    """the kernel's iommu selftests: iommufd with the mock, fault injection, and arm_smmu_v3
+    with real DMA and invalid input"""
     if not kernel("check") or not iommu_selftests():
         return
     for test in (IOMMUFD, FAIL_NTH, DMA, INPUT, EXAMPLE):
@@ -100,10 +99,10 @@ def selftests() -> None:
 
 
 def hardware() -> None:
-    """arm_smmu_v3_hw.sh, the tests on a server in one command: bad input, Ctrl-C, its report"""
+    """arm_smmu_v3_hw.sh, the tests on hardware: invalid arguments, Ctrl-C, the report"""
     if not kernel("check") or not iommu_selftests():
         return
-    # Of KUnit the report has what ran at boot, which need not be much.
+    # The report contains the KUnit suites that ran at boot. One is sufficient.
     booted(Job(Topology(smmus=2, nvme=2, pair=True, cpus=3), image("check"),
                (MACHINE / "hardware.sh").read_text(), name="hardware",
                files=[INSTALLED, TREE / "tools/testing/selftests/iommu"], kunit="arm-smmu-v3-array",
@@ -111,7 +110,7 @@ def hardware() -> None:
 
 
 def module() -> None:
-    """the driver as a module: loads, KUnit, arm_smmu_v3, is not removed while it is in use"""
+    """the driver as a module: loading, KUnit, arm_smmu_v3, no removal while it is in use"""
     if not kernel("module") or not iommu_selftests():
         return
     files = BUILD / "modules"
@@ -122,7 +121,7 @@ def module() -> None:
     run = Job(Topology(smmus=2, cpus=3), image("module"), (MACHINE / "module.sh").read_text(),
               name="module", files=[files, INSTALLED], kunit="arm-smmu-v3*", allow=[STOPPED],
               timeout=900, directory=RUNS / "module").run()
-    # What is built in has no tests, which KUnit says at boot.
+    # The kernel has no built-in suites, which KUnit reports at boot.
     nothing = "KUnit: a plan of no tests (1..0) without a reason"
     run.problems = [p for p in run.problems if p != nothing]
     booted(run)
@@ -134,7 +133,7 @@ def module() -> None:
 # --- Everything at the same time ----------------------------------------------
 
 def stress_run(flavour: str, seconds: int, seed: int | None = None) -> Result:
-    # Behind each SMMU a disk, and a device for each of the VMs
+    # A disk and a device for each VM behind each SMMU
     topology = Topology(smmus=4, nvme=2, testdev=3, cpus=4)
     script = (f"devices=$(stress_devices) && run stress arm_smmu_v3_stress --all-kinds --seconds "
               f"{seconds} {'' if seed is None else f'--seed {seed}'} $devices")
@@ -145,13 +144,13 @@ def stress_run(flavour: str, seconds: int, seed: int | None = None) -> Result:
 
 
 def operations(lines: Iterable[str]) -> dict[str, int]:
-    """{kind: number} of what arm_smmu_v3_stress says that it has done, in its order."""
+    """{kind: number} of the operations reported by arm_smmu_v3_stress."""
     found = (re.match(r"# (\D[^:]*): (\d+)$", line) for line in lines)
     return {m[1]: int(m[2]) for m in found if m}
 
 
 def stressed(flavour: str, seconds: int, seed: int | None = None) -> None:
-    """All of the driver at the same time, from VMs that do not know each other."""
+    """Run arm_smmu_v3_stress."""
     if not kernel(flavour) or not iommu_selftests():
         return
     run = stress_run(flavour, seconds, seed)
@@ -163,12 +162,12 @@ def stressed(flavour: str, seconds: int, seed: int | None = None) -> None:
 
 
 def stress() -> None:
-    """a minute of everything at the same time on 4 SMMUs; 'make stress' takes longer"""
+    """arm_smmu_v3_stress on 4 SMMUs for a minute; 'make stress' takes longer"""
     stressed("check", 60)
 
 
 def without_races(run: Result, allow: Sequence[str] = ()) -> Result:
-    """RUN without the races of the rest of the kernel, which are printed."""
+    """Remove races outside of the driver from RUN and print them."""
     lines, others = klog.split_races(run.console, r"arm_smmu|iommu|_test_", allow)
     found = klog.scan_log(run.console, allow)
     run.problems = [p for p in run.problems if p not in found] + klog.scan_log(lines, allow)
@@ -178,7 +177,7 @@ def without_races(run: Result, allow: Sequence[str] = ()) -> Result:
 
 
 def kcsan_was_on(run: Result) -> None:
-    """Without KCSAN nothing has looked for races."""
+    """Check that KCSAN was enabled."""
     said = "\n".join(run.console)
     early = "kcsan: enabled early" in said
     result("KCSAN was on from the start", "" if early else "the kernel log does not say so")

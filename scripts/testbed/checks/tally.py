@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Print and count results, and what every check needs."""
+"""Print and count results, and other helpers of all checks."""
 import hashlib
 import json
 import os
@@ -17,13 +17,13 @@ from testbed.process import Arg, git, strings, watch
 SEEN = CACHE / "seen"
 WORKTREE = TREE.with_name("bisect")
 COUNT = {"passed": 0, "failed": 0, "skipped": 0}
-# What the tools found holds as long as these files are the same.
+# Cached results are valid as long as these files do not change.
 TOOLING = (REPO / "scripts/toolbox.packages", REPO / "scripts/testbed/kernel.py",
            REPO / "scripts/testbed/checks/static.py")
 
 
 def result(name: str, problem: str = "", since: float | None = None) -> None:
-    """One test. It is good if there is no PROBLEM, the text of which says why."""
+    """Report a test. It has passed if PROBLEM, a text, is empty."""
     COUNT["failed" if problem else "passed"] += 1
     took = f" ({time.monotonic() - since:.0f} s)" if since else ""
     print(f"{'not ok' if problem else 'ok'} - {name}{took}", flush=True)
@@ -37,7 +37,7 @@ def skipped(name: str, reason: str) -> None:
 
 
 def command(name: str, *args: Arg, cwd: Path = REPO, env: Mapping[str, str] | None = None) -> bool:
-    """A test that is one command."""
+    """Report a command as a test."""
     start = time.monotonic()
     run = subprocess.Popen(strings(args), cwd=cwd, text=True, errors="replace", env=env,
                            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
@@ -48,7 +48,7 @@ def command(name: str, *args: Arg, cwd: Path = REPO, env: Mapping[str, str] | No
 
 
 def booted(run: Result) -> None:
-    """Count the results of a run of the machine."""
+    """Report the results of a run of the machine."""
     run.report()
     COUNT["passed"] += run.passed
     COUNT["failed"] += run.failed
@@ -58,15 +58,15 @@ def booted(run: Result) -> None:
 
 
 def nothing_else_skipped(run: Result, right: str) -> None:
-    """Only tests that match RIGHT may have been skipped."""
+    """Check that only tests that match RIGHT were skipped."""
     odd = [test for test in run.named("skipped") if not re.match(right, test)]
     result(f"{run.name}: something ran and nothing else was skipped",
            "" if run.passed and not odd else f"{run.passed} passed, skipped: {odd}")
 
 
 def kernel(flavour: str, *more: Arg) -> bool:
-    """Build a kernel, which takes no time if there is nothing new. What it prints goes
-    through, since it may take minutes. What was not built is not counted."""
+    """Build a kernel if something has changed. Its output is printed immediately, as it may
+    take minutes. A kernel that was up to date is not counted."""
     start, stamp = time.monotonic(), BUILD / flavour / "stamp"
     before = stamp.read_text() if stamp.exists() else ""
     run = subprocess.run([REPO / "scripts/kernel", *more, flavour], stdin=subprocess.DEVNULL,
@@ -82,10 +82,10 @@ def patches() -> list[tuple[str, str]]:
     return [(line.split(" ", 1)[0], line.split(" ", 1)[1]) for line in lines]
 
 
-# --- What was found before ----------------------------------------------------
+# --- Results of earlier runs --------------------------------------------------
 
 def seen(key: str) -> bool:
-    """Whether this was found good before."""
+    """Whether this passed before."""
     return SEEN.exists() and key in SEEN.read_text().splitlines()
 
 
@@ -103,7 +103,7 @@ def tooling() -> bytes:
 
 
 def fingerprint(commit: str, what: str, *files: Path) -> str:
-    """A name for the kernel of COMMIT with the configuration FILES."""
+    """An identifier of the kernel of COMMIT with the configuration FILES."""
     tree = [line for line in git("ls-tree", commit).splitlines()
             if not line.endswith(("\ttools", "\tDocumentation", "\tMAINTAINERS"))]
     name = hashed("\n".join(tree).encode(), tooling(), *(f.read_bytes() for f in files))
@@ -111,13 +111,13 @@ def fingerprint(commit: str, what: str, *files: Path) -> str:
 
 
 def of_tree(tree: str, what: str, find: Callable[[], Any]) -> Any:
-    """The result of FIND() on a tree, which is found once for all clones."""
+    """The result of FIND() on a tree, cached for all clones."""
     name = git("rev-parse", f"{tree}^{{tree}}")
     return cached(hashed(what.encode(), name.encode(), tooling()), find)
 
 
 def cached(key: str, find: Callable[[], Any]) -> Any:
-    """The result of FIND(), which may be in the cache by this name. None is not kept."""
+    """The result of FIND(), cached by KEY unless it is None."""
     file = CACHE / "results" / key
     if file.exists():
         return json.loads(file.read_text())

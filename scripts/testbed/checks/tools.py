@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Checks of the scripts themselves, and of the models and the fuzzer."""
+"""Checks of the scripts, the models and the fuzzer."""
 import ast
 import os
 import re
@@ -24,14 +24,14 @@ COVERED = ("DA", "BRDA")        # of an lcov file: lines, and ways out of a cond
 
 
 def tools() -> None:
-    """the tests of our own tools: series, toolbox, harness"""
+    """unit tests of the scripts: series, toolbox, machine"""
     if not kernel("check"):
         return
     os.environ["KERNEL"] = str(image("check"))
     suite = unittest.defaultTestLoader.discover(str(TESTS))
     ran = unittest.TextTestRunner(stream=sys.stdout, verbosity=2).run(suite)
     wrong = [*ran.failures, *ran.errors]
-    # More than one subtest of a test may fail.
+    # Several subtests of one test may fail.
     tests = {getattr(test, "test_case", test).id() for test, _ in wrong}
     COUNT["passed"] += ran.testsRun - len(tests) - len(ran.skipped)
     COUNT["failed"] += len(wrong)
@@ -44,7 +44,7 @@ def lint() -> None:
     env = os.environ | {"MYPYPATH": f"{SCRIPTS}:{TESTS}", "MYPY_CACHE_DIR": str(BUILD / "mypy")}
     command("mypy --strict", "mypy", "--strict", "-p", "testbed", env=env)
     command("flake8 of scripts", "flake8", "--config", SCRIPTS / "flake8.cfg", SCRIPTS)
-    # Tables of texts make long lines: of the tests only what pyflakes finds.
+    # The tests have long lines, so only run pyflakes.
     command("flake8 of tests", "flake8", "--select=F", TESTS)
     result(f"functions of at most {LONGEST} lines", "\n".join(long_functions()))
 
@@ -59,7 +59,7 @@ def long_functions() -> Iterator[str]:
 
 
 def model() -> None:
-    """the Spin model of the command queues: the rules hold, each way to break them is found"""
+    """the Spin model of the command queues: it is correct, and inserted bugs are detected"""
     start = time.monotonic()
     for name, problem, remark in searches.run():
         result(f"model {name}: {remark}", problem, start)
@@ -67,8 +67,7 @@ def model() -> None:
 
 
 def litmus() -> None:
-    """the litmus tests of the memory ordering with herd7, on the kernel's memory model and
-    Armv8's"""
+    """litmus tests with herd7, in the memory models of the kernel and of Armv8"""
     start = time.monotonic()
     try:
         for name, problem in herd.run(TREE / "Documentation/litmus-tests/arm-smmu-v3",
@@ -91,8 +90,7 @@ def new_directory(name: str) -> Path:
 
 
 def fuzz() -> None:
-    """the invalidation array in user space: a fuzzer with a fixed seed against a model, and what
-    it covers"""
+    """the fuzzer of the invalidation array, with a fixed seed, and its coverage"""
     out, start = new_directory("fuzz-check"), time.monotonic()
     run = run_fuzz(TREE, out, "fuzz", "SEED=1", f"RUNS={FUZZ_RUNS}")
     found = re.search(r"^(\d+ sequences of \d+ steps) without a difference:\n((?:  .*\n)+)",
@@ -104,7 +102,7 @@ def fuzz() -> None:
     print(found[2], end="", flush=True)
     start = time.monotonic()
     run = run_fuzz(TREE, out, "coverage")
-    # All of it can be reached: warnings too, for the fuzzer does what the driver must not do.
+    # Coverage is complete, including warnings, as the fuzzer also makes invalid calls.
     lcov = (out / "invs.lcov").read_text() if not run.returncode else ""
     count, missed = coverage(lcov)
     if not all(count.values()):
@@ -116,7 +114,7 @@ def fuzz() -> None:
 
 
 def coverage(lcov: str) -> tuple[dict[str, int], list[str]]:
-    """The numbers of lines and branches in an lcov file, and those that were not reached."""
+    """The numbers of lines and branches in an lcov file, and those without coverage."""
     file, missed, count = Path(), [], dict.fromkeys(COVERED, 0)
     for line in lcov.splitlines():
         kind, _, rest = line.partition(":")
@@ -132,10 +130,10 @@ def coverage(lcov: str) -> tuple[dict[str, int], list[str]]:
 
 
 def fuzz_notices(tree: Path) -> list[str]:
-    """What the fuzzer finds in the array of a broken TREE."""
+    """The problem that the fuzzer finds in a mutant, if any."""
     run = run_fuzz(tree, new_directory("fuzz-mutant"), "fuzz", "SEED=1", f"RUNS={FUZZ_RUNS}")
-    found = re.search(r"not so: .*|ERROR: \w+Sanitizer: \S+|runtime error: .*|libFuzzer: timeout",
-                      run.stdout)
+    found = re.search(r"(?:check failed|not so): .*|ERROR: \w+Sanitizer: \S+|runtime error: .*|"
+                      "libFuzzer: timeout", run.stdout)
     if run.returncode and not found:
         raise Error(f"the fuzzer of a mutant did not run: {run.stdout[-500:]}")
     after = re.search(r"number_of_executed_units: (\d+)", run.stdout)

@@ -18,7 +18,7 @@ DEB_NAMES = ["linux-headers-*-smmu-domains", "linux-image-*-smmu-domains"]
 
 
 def demo() -> None:
-    """the demonstration: a VMM's guest does I/O through its vSMMUs"""
+    """the demonstration: I/O of a VM through its vSMMUs"""
     if not kernel("bench"):
         return
     start = time.monotonic()
@@ -27,18 +27,17 @@ def demo() -> None:
 
 
 def vmm() -> None:
-    """a VMM that resets its guest, plugs, disables vSMMUs and is killed; RMRs"""
+    """a VMM: guest reset, hot-plug, disabled vSMMUs, killing the VMM; RMRs"""
     if not kernel("check") or not kernel("bench"):
         return
     for machine in MACHINES:
-        # What libvirt does beside the VMM takes too long with lockdep, and shows no more.
+        # libvirt is too slow with lockdep, and the other machines cover lockdep.
         flavour = "bench" if machine is LIBVIRT else "check"
         booted(machine.run(image(flavour), directory=RUNS / f"vmm-{machine.name}"))
 
 
 def deb() -> None:
-    """packages of the bench configuration: made, installed in a Debian arm64 root, booted from
-    there"""
+    """Debian packages of the bench configuration: build, install in an arm64 root, boot"""
     if not kernel("bench") or not command("deb", REPO / "scripts/deb", BUILD / "bench/.config"):
         return
     packages = sorted((BUILD / "deb").glob("*.deb"))
@@ -47,8 +46,8 @@ def deb() -> None:
     result(f"deb: {' '.join(names)}", "" if right else "not these two")
     root = BUILD / "deb/root"
     shutil.rmtree(root, ignore_errors=True)
-    output("cp", "-a", user_space(), root)              # with its device nodes
-    # Their scripts are run without that root, the programs of which cannot run here.
+    output("cp", "-a", user_space(), root)              # keeps device nodes
+    # The maintainer scripts run outside of that root, as arm64 programs cannot run here.
     if not command("deb: dpkg installs them", "dpkg", f"--root={root}", "--force-architecture",
                    "--force-script-chrootless", "--install", *packages):
         return

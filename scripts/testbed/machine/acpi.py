@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""ACPI tables of the machine: iasl disassembles them, the text is edited, and iasl
-compiles it."""
+"""Edit ACPI tables of the machine: disassemble, edit and compile them with iasl."""
 import re
 import tempfile
 from collections.abc import Callable
@@ -9,18 +8,18 @@ from pathlib import Path
 from testbed.paths import Error
 from testbed.process import said
 
-# What iasl calls the parts of an IORT
+# Parts of an IORT in the format of iasl
 SMMU = re.compile(r"\[(\w+)h .* Type : 04\n(?:.*\n){6}.* Base Address : (\w+)\n")
 MAPPING = re.compile(r".* Input base : (\w+)\n.* ID Count : (\w+)\n.* Output Base : (\w+)\n"
                      r".* Output Reference : (\w+)\n.*\n.* Single Mapping : 0\n")
-# iasl takes the value of decoded flags, and ignores the bits that it shows below it.
+# iasl compiles the value of decoded flags and ignores the bits below it.
 MEMORY_FLAGS = r"(Memory Flags \(decoded below\) : )\w+"
 CANWBS = "07"                   # coherent path, coherent attributes, CANWBS
-# The _DSM of a PCI root. It gives a buffer with 0 for the first function, which lists the
-# others, and so for all others.
+# The _DSM of a PCI root. It returns a buffer with 0 for all functions, including function 0,
+# which lists the supported ones.
 BUFFER = r"Return \(Buffer \(One\)\s*\{\s*0x00[^}]*\}\)"
 DSM = rf"(If \(\(Arg2 == Zero\)\)\s*\{{\s*{BUFFER}\s*\}}\s*\}}\s*){BUFFER}"
-# A node with one descriptor and one mapping behind it. iasl computes its length.
+# A node with one descriptor and one mapping. iasl computes the length.
 RMR = """
 Type : 06
 Length : 0044
@@ -72,7 +71,7 @@ def disassembled(table: bytes) -> str:
 
 
 def replaced(pattern: str, new: str | Callable[[re.Match[str]], str], text: str) -> str:
-    """TEXT with NEW in every place of PATTERN, of which there is at least one."""
+    """Replace PATTERN, which must match at least once, by NEW in TEXT."""
     text, count = re.subn(pattern, new, text)
     if not count:
         raise Error(f"an ACPI table of the machine has no '{pattern}' to edit")
@@ -84,13 +83,13 @@ def plus_one(found: re.Match[str]) -> str:
 
 
 def compiled(text: str) -> bytes:
-    """The edited table. The kernel takes it for its higher OEM revision."""
+    """The edited table. The kernel uses it because of its higher OEM revision."""
     return iasl(text.partition("Raw Table Data")[0])
 
 
 def dsdt_with_boot_config(table: bytes) -> bytes:
-    """The same DSDT, which says that the kernel has to keep the firmware's PCI configuration.
-    Without that it ignores each RMR of a PCI device."""
+    """The DSDT, changed so that the kernel keeps the firmware's PCI configuration. Otherwise the
+    kernel ignores RMRs of PCI devices."""
     text = replaced(r"(DefinitionBlock \(.*, 0x)(\w+)", plus_one, disassembled(table))
     return compiled(replaced(DSM, r"\1Return (Zero)", text))
 
@@ -102,8 +101,8 @@ def iort_with_canwbs(table: bytes) -> bytes:
 
 def iort_with_rmr(table: bytes, stream_id: int, address: int, size: int,
                   remap: bool = False) -> bytes:
-    """The same IORT with a reserved memory region of a StreamID, the mapping of which the
-    kernel may change if REMAP."""
+    """The IORT with an additional reserved memory region of a StreamID. With REMAP the kernel
+    may change its mapping."""
     text = disassembled(table)
     smmus = [ref for _, more, out, ref in mappings(text) if 0 <= stream_id - out <= more]
     if not smmus:
@@ -120,7 +119,7 @@ def smmu_bases(text: str) -> dict[int, int]:
 
 def mappings(text: str) -> list[Route]:
     """(first RID, further RIDs, first StreamID, offset of the SMMU's node) of each mapping to
-    an SMMU. Those of the SMMUs themselves are to an ITS."""
+    an SMMU. Mappings of the SMMUs themselves are to an ITS."""
     found = [[int(word, 16) for word in words] for words in MAPPING.findall(text)]
     return [(first, more, out, ref) for first, more, out, ref in found if ref in smmu_bases(text)]
 

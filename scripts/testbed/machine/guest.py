@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A QEMU that runs in a directory, where its channels are files."""
+"""A QEMU process whose channels are files in its directory."""
 import contextlib
 import json
 import os
@@ -17,14 +17,14 @@ MONITOR = 60                    # seconds for an answer of QEMU's monitor
 
 
 def lines_of(path: Path) -> list[str]:
-    """The lines of a log, none if there is no such file yet."""
+    """The lines of a log, or none if it does not exist yet."""
     with contextlib.suppress(FileNotFoundError):
         return clean(path.read_text(errors="replace"))
     return []
 
 
 class Guest:
-    """A running QEMU. With TERMINAL its job talks to the terminal of this process."""
+    """A running QEMU. With TERMINAL its job uses the terminal of this process."""
 
     def __init__(self, directory: Path, args: Sequence[str], terminal: bool = False) -> None:
         self.directory, self.timed_out = directory, False
@@ -38,11 +38,11 @@ class Guest:
         return lines_of(self.directory / name)
 
     def qmp(self, command: str, **arguments: object) -> Any:
-        """Ask QEMU's monitor."""
+        """Send a command to QEMU's monitor."""
         try:
             with socket.socket(socket.AF_UNIX) as s, s.makefile("rw") as stream:
                 s.settimeout(MONITOR)
-                # Through /proc, since the name of a socket may only be short.
+                # Use /proc, as names of sockets are limited in length.
                 here = os.open(self.directory, os.O_PATH)
                 s.connect(f"/proc/self/fd/{here}/qmp")
                 os.close(here)
@@ -60,7 +60,7 @@ class Guest:
         return answer["return"]
 
     def peek(self, address: int, count: int = 1, size: str = "g") -> list[int]:
-        """Physical memory or registers, as words of 64 bits, or 32 of SIZE "w"."""
+        """Read physical memory or registers in words of 64 bits, or of 32 with SIZE "w"."""
         text: str = self.qmp("human-monitor-command",
                              **{"command-line": f"xp /{count}{size}x {address:#x}"})
         return [int(word, 16) for line in text.splitlines() for word in line.split(":")[1].split()]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The initramfs of a guest, and the arm64 user space that it is made of."""
+"""The initramfs of a guest, built from an arm64 user space."""
 import hashlib
 import os
 import platform
@@ -20,7 +20,7 @@ WASTE = ("usr/share/AAVMF", "usr/share/doc", "usr/share/locale", "usr/share/man"
 
 
 def cpio(files: Files) -> bytes:
-    """A newc archive of FILES, with the parents of each."""
+    """A newc archive of FILES and their parent directories."""
     entries: Files = {}
     for path, entry in files.items():
         for parent in reversed(Path(path).parents[:-1]):
@@ -63,14 +63,14 @@ def tree(directory: Path, prefix: str) -> Files:
 
 
 def acpi_tables(tables: Mapping[str, bytes]) -> bytes:
-    """The archive of {name: ACPI table}, which is the first of an initrd. The kernel takes
-    these tables in place of the firmware's, or beside them."""
+    """An archive of {name: ACPI table} for the start of an initrd. The kernel uses these
+    tables in addition to the firmware's, or in place of them."""
     return cpio({f"kernel/firmware/acpi/{name}.aml": (stat.S_IFREG | 0o644, table)
                  for name, table in tables.items()})
 
 
 def base_files(job: str) -> Files:
-    """The files of every guest: busybox, /init and the shell script JOB."""
+    """The files of all guests: busybox, /init and the shell script JOB."""
     return {"bin/busybox": script(user_space() / "usr/bin/busybox"),
             "dev/console": (stat.S_IFREG | 0o600, b""),
             "init": script(MACHINE / "init"),
@@ -79,7 +79,7 @@ def base_files(job: str) -> Files:
 
 
 def user_space(*more: str) -> Path:
-    """The unpacked arm64 packages of machine/packages and of the lists MORE beside it. They
+    """The unpacked arm64 packages of machine/packages and of the lists MORE in machine/. They
     are unpacked once, without emulation."""
     lines = "\n".join((MACHINE / recipe).read_text() for recipe in ("packages", *more)).split("\n")
     names = [line for line in lines if line and not line.startswith("#")]

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0
 """Boot a kernel on the emulated machine and run a job there.
 
-A job is a shell script that /init (machine/init) runs as /job. machine/job.sh has
-what it can use. It reports its results as (K)TAP.
+A job is a shell script that /init (machine/init) runs as /job. It can use the functions
+of machine/job.sh. It reports its results as (K)TAP.
 
-Linux allows vSMMUs only where the IORT says that PCI can force write-back caching
-(CANWBS). QEMU's IORT does not say so. It is read from the machine once for each
-topology, edited, cached, and given to the kernel as an ACPI table upgrade.
+Linux supports vSMMUs only if the IORT has CANWBS for PCI: write-back caching can be
+forced. QEMU's IORT lacks it. The IORT of each topology is read once from the machine,
+edited, cached, and passed to the kernel as an ACPI table upgrade.
 """
 import base64
 import hashlib
@@ -27,12 +27,12 @@ from testbed.paths import CACHE, RUNS, Error, making
 
 APPEND = "console=ttyAMA0 earlycon loglevel=7 panic=-1"
 HEARTBEAT = 15                  # seconds between signs of progress
-TABLES = 2                      # to be raised when what is edited in an ACPI table changes
+TABLES = 2                      # increment when the edits of ACPI tables change
 
 
 @dataclass(frozen=True)
 class Share:
-    """A directory that the guest has as /TAG, by 9p."""
+    """A directory mounted as /TAG in the guest by 9p."""
     tag: str
     path: Path
     readonly: bool = True
@@ -46,7 +46,7 @@ class Share:
 
 @dataclass(kw_only=True)
 class Result(Tap):
-    """The result of a run. It is good if no test failed and there is no problem."""
+    """The result of a run. It has passed if no test failed and there are no problems."""
     name: str
     devices: list[str] = field(default_factory=list)    # lines of /run/devices
     kernel: str = ""
@@ -66,7 +66,7 @@ class Result(Tap):
                 f"{self.skipped} skipped{more} in {self.seconds:.0f} s")
 
     def report(self, keep: bool = False) -> int:
-        """Print the result, and remove the files of a good one."""
+        """Print the result, and remove the files if it has passed."""
         for text in self.failures + self.problems:
             print(f"  {text}")
         for name in self.named("skipped")[:5]:
@@ -80,7 +80,7 @@ class Result(Tap):
 
 
 class JobOutput:
-    """Reads the output of a job: streams of TAP between ##begin and ##done, and the other
+    """Parses the output of a job: TAP streams between ##begin and ##done, and the other
     ## lines of machine/init."""
 
     def __init__(self, result: Result) -> None:
@@ -88,7 +88,7 @@ class JobOutput:
         self.stream: list[str] = []
 
     def finish(self, status: int | None = None) -> None:
-        """A stream ends, and so did its program, with this status."""
+        """Evaluate a stream, whose program ended with this status."""
         tap, label = parse_tap(self.stream, self.label), self.label
         seen = tap.passed + tap.failed + tap.skipped
         if label and status == 4 and not seen:
@@ -126,7 +126,7 @@ class JobOutput:
                     result.problems.append(f"the job ended with status {rest}")
 
     def read(self, lines: Sequence[str]) -> bool:
-        """Fill the result. True if the job came to its end."""
+        """Fill the result. True if the job has ended."""
         for line in lines:
             if line.startswith("##"):
                 word, _, rest = line[2:].partition(" ")
@@ -151,13 +151,13 @@ class Job:
     kernel: Path
     script: str
     name: str = "job"
-    files: Sequence[Path] = ()              # directories, the content of which is in /tests
+    files: Sequence[Path] = ()              # directories copied to /tests
     shares: Sequence[Share] = ()
-    kunit: str = ""                         # a glob of the suites that run at boot
+    kunit: str = ""                         # glob of suites to run at boot
     append: str = ""                        # kernel arguments
     timeout: float = 120
     tests: bool = True                      # whether the job reports tests
-    allow: Sequence[str] = ()               # regular expressions of bad lines that it causes
+    allow: Sequence[str] = ()               # regular expressions of expected bad lines
     tables: Mapping[str, bytes] | None = None   # ACPI tables; None: an IORT with CANWBS
     trace: Sequence[str] = ()               # QEMU's trace events
     extra: Sequence[str] = ()               # QEMU's arguments
@@ -165,7 +165,7 @@ class Job:
     watch: Callable[[Guest], None] | None = None    # called several times a second
 
     def start(self, directory: Path, terminal: bool = False) -> Guest:
-        """Start the machine. With TERMINAL the job talks to this process's terminal."""
+        """Start the machine. With TERMINAL the job uses the terminal of this process."""
         qemu_version()
         kernel = kernel_image(self.kernel)
         tables = self.tables
@@ -201,7 +201,7 @@ class Job:
         return args + list(self.extra)
 
     def run(self) -> Result:
-        """Run the job to its end. What is wrong is in the problems of the result."""
+        """Run the job to its end. The result contains all problems."""
         directory = self.empty_directory()
         result = Result(name=self.name, directory=directory)
         start = time.monotonic()
@@ -231,7 +231,7 @@ class Job:
         return directory
 
     def wait(self, guest: Guest, start: float) -> None:
-        """Wait until QEMU ends or the time is over, and show progress."""
+        """Wait until QEMU ends or the timeout expires, and show progress."""
         beat = start
         while guest.process.poll() is None:
             now = time.monotonic()
@@ -251,8 +251,8 @@ class Job:
             time.sleep(0.1)
 
     def evaluate(self, result: Result, qemu: Sequence[str], how: str) -> None:
-        """Fill RESULT from its console and the output of the job. HOW says how QEMU ended,
-        in case that the job did not come to its end."""
+        """Fill RESULT from its console and the output of the job. HOW describes the end of
+        QEMU, for a job that has not ended."""
         if self.kunit:
             log = [klog.STAMP.sub("", line) for line in result.console]
             first = next((i for i, l in enumerate(log) if l.startswith("KTAP version")), len(log))
@@ -273,7 +273,7 @@ class Job:
             result.problems.append("no test reported anything")
 
     def missing(self, result: Result) -> list[str]:
-        """What is missing after a job that came to its end."""
+        """Check the console and shares of a job that has ended."""
         problems = []
         if not any("machine: end of job" in l for l in result.console):
             problems.append("the kernel log misses its end marker, so part of it is lost")
@@ -285,7 +285,7 @@ class Job:
 
 def table(signature: str, edit: Callable[[bytes], bytes], topology: Topology,
           kernel: Path) -> bytes:
-    """An ACPI table of this topology, edited: from the cache, or by booting once."""
+    """The edited ACPI table of a topology, cached or read by booting once."""
     made_of = [TABLES, qemu_version(), firmware().stat().st_size, topology.board(),
                topology.devices()]
     key = hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:16]
@@ -298,7 +298,7 @@ def table(signature: str, edit: Callable[[bytes], bytes], topology: Topology,
             got = Job(topology, kernel, name=signature.lower(), timeout=300, tables={},
                       tests=False, directory=Path(tmp), script="base64 /sys/firmware/acpi/tables/"
                       f"{signature} | sed s/^/table:/").run()
-            # What the kernel complains of has no part in this.
+            # Ignore other problems, such as messages of the kernel.
             if "##end 0" not in got.said:
                 raise Error(f"cannot read the machine's {signature}:\n" + "\n".join(got.problems))
             text = "".join(line[6:] for line in got.said if line.startswith("table:"))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Find what is wrong in a kernel log, which is plain text."""
+"""Find problems in a kernel log."""
 import re
 from collections.abc import Iterable, Sequence
 
@@ -8,7 +8,7 @@ STAMP = re.compile(r"^\[ *\d+\.\d+\](?:\[ *[TC]\d+\])? ?")
 # Escape sequences of the firmware.
 ESCAPE = re.compile(r"\x1b(?:\[[0-9;?=]*[A-Za-z]|[=>])")
 
-# (what it is, how the kernel says it). The first match names the line.
+# (kind, patterns). The first match determines the kind of a line.
 BAD_LINES = [(kind, re.compile("|".join(patterns))) for kind, *patterns in (
     ("lockdep off", r"turning off the locking correctness validator", r"BUG: MAX_(LOCK|STACK)"),
     ("KASAN", r"BUG: (K[AC]SAN|KFENCE): "),
@@ -36,12 +36,12 @@ BAD_LINES = [(kind, re.compile("|".join(patterns))) for kind, *patterns in (
      r"(EVTQ|PRIQ|GERROR|CMDQ)( MSI)? write aborted"),
     ("log lost", r"printk messages dropped"),
 )]
-# Lines of a report that do not help to understand it.
+# Lines of a report that are not shown
 NOISE = re.compile(r"^(x\d+ ?: |sp : |pstate: |Hardware name: |Modules linked in:|Tainted: |"
                    r"Code: |$)")
 CONTEXT = 40                    # lines of a report
-SHOWN = 18                      # of these, lines that are shown
-# /proc/sys/kernel/tainted is a second sign of a bad line, in case the line is lost.
+SHOWN = 18                      # lines of a report that are shown
+# /proc/sys/kernel/tainted also shows some problems whose messages are lost.
 BAD_TAINTS = {5: "B: bad page", 7: "D: died", 9: "W: warned", 14: "L: soft lockup"}
 
 
@@ -51,16 +51,16 @@ def clean(text: str) -> list[str]:
 
 
 def bad(line: str) -> str:
-    """The kind of a bad line, or nothing."""
+    """The kind of a bad line, else an empty string."""
     return next((kind for kind, pattern in BAD_LINES if pattern.search(line)), "")
 
 
 def scan_log(lines: Sequence[str], allow: Iterable[str] = ()) -> list[str]:
-    """The problems of a kernel log, each with its kind and the lines that say why.
+    """The problems of a kernel log, each with its kind and the lines of its report.
 
-    A report of many lines is one problem: what follows a bad line within CONTEXT belongs
-    to it. ALLOW has regular expressions of lines that a test causes on purpose. One that
-    never matches is a problem too.
+    A report is one problem: up to CONTEXT lines belong to a bad line. ALLOW has regular
+    expressions of bad lines that a test causes intentionally. An expression without a match
+    is a problem, too.
     """
     problems: list[str] = []
     used: set[str] = set()
@@ -82,11 +82,11 @@ def scan_log(lines: Sequence[str], allow: Iterable[str] = ()) -> list[str]:
 
 def split_races(lines: Iterable[str], ours: str,
                 allow: Iterable[str] = ()) -> tuple[list[str], list[list[str]]]:
-    """Take KCSAN's reports that do not match OURS out of a kernel log.
+    """Remove KCSAN reports that do not match OURS from a kernel log.
 
-    Returns the other lines, and a list of these reports. A report ends with a line of "="
-    like the one before it. One without an end stays in the log. So does one in which
-    another CPU printed a bad line that ALLOW does not match.
+    Returns the other lines, and a list of the removed reports. A report ends with a line of
+    "=". A report is not removed if it has no end, or if another CPU printed a bad line within
+    it that ALLOW does not match.
     """
     kept: list[str] = []
     others: list[list[str]] = []

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What the SMMUs of a running machine use, read through QEMU's monitor, and what the
-driver says of it in debugfs."""
+"""Registers and tables of the SMMUs of a running machine, read through QEMU's monitor, and
+the driver's debugfs files."""
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from typing import NamedTuple
 from testbed.machine.acpi import Route
 from testbed.machine.guest import Guest
 
-# The words of an STE's config
+# Values of the field Config of an STE
 ABORT, BYPASS, STAGE1, STAGE2, NESTED = 0, 4, 5, 6, 7
 # Bits of IDR0 (SMMUv3 specification, 6.3)
 IDR0 = {1: "S1", 0: "S2", 4: "coherent", 10: "ATS", 16: "PRI", 13: "MSI", 12: "ASID16",
@@ -39,7 +39,7 @@ class Smmu:
 
 
 def features(guest: Guest, base: int) -> list[str]:
-    """The words of IDR0, 1, 3 and 5 that matter here."""
+    """Names of features in IDR0, 1, 3 and 5."""
     idr0, idr1, idr3, idr5 = (guest.peek32(base + r) for r in (0x0, 0x4, 0xc, 0x14))
     words = [name for bit, name in IDR0.items() if idr0 >> bit & 1]
     words += ["RIL"] * (idr3 >> 10 & 1) + ["S2FWB"] * (idr3 >> 8 & 1)
@@ -48,7 +48,7 @@ def features(guest: Guest, base: int) -> list[str]:
 
 
 def stream_table_entry(guest: Guest, base: int, sid: int) -> Ste:
-    """The STE of a StreamID: walk the table as the SMMU does (3.3 and 5.2)."""
+    """The STE of a StreamID, found by a walk of the stream table (3.3 and 5.2)."""
     table = guest.peek(base + 0x80)[0] & ADDRESS
     config = guest.peek32(base + 0x88)
     if config >> 16 & 3:                            # two levels
@@ -101,8 +101,8 @@ def picture(guest: Guest, routes: Sequence[Route]) -> list[Smmu]:
 
 @dataclass
 class DebugFile:
-    """What the driver says of an SMMU in debugfs: the tags, and the entries of each
-    domain. Tags and entries are {word: value}."""
+    """The debugfs file of an SMMU: the tags, and the entries of each domain. Tags and
+    entries are {word: value}."""
     smmu: str
     tags: list[dict[str, str]] = field(default_factory=list)
     domains: dict[str, list[dict[str, str]]] = field(default_factory=dict)

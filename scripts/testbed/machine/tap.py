@@ -14,8 +14,8 @@ NOTES = 20                      # lines of diagnostics that are kept for a failu
 
 @dataclass
 class Tap:
-    """Counts of leaf tests. A skip is never a pass. There is one entry of failures for
-    each failed test, and one of problems for each broken rule of the format."""
+    """Counts of leaf tests. Skipped tests have not passed. failures has an entry for each
+    failed test, problems has one for each violation of the format."""
     passed: int = 0
     failed: int = 0
     skipped: int = 0
@@ -36,7 +36,7 @@ class Tap:
         self.tests.append(("skipped", name))
 
     def expect(self, name: str, good: object, why: str = "") -> None:
-        """One test. The text of a failed one has WHY."""
+        """Report a test, with the reason WHY if it failed."""
         self.tests.append(("passed" if good else "failed", name))
         if good:
             self.passed += 1
@@ -61,9 +61,9 @@ class Level:
 class Parser:
     """Plans, nested subtests by indentation, skips.
 
-    A stream may follow another: a header, or a second plan, begins a new one. Every
-    stream needs a plan (subtests need none, as KUnit's parameters have none) and plans
-    must be kept. The result line of a parent is a failure only if no child failed.
+    Several streams may follow each other: a header or a second plan starts a new stream.
+    Every stream must have a plan and match it. Subtests need no plan, as KUnit's parameters
+    have none. The result line of a parent is a failure only if no child failed.
     """
 
     def __init__(self, label: str = "") -> None:
@@ -84,7 +84,7 @@ class Parser:
         return level
 
     def at(self, indent: int, name: str = "") -> Level:
-        """The level of this indentation. Deeper ones end."""
+        """The level of this indentation. Close deeper levels."""
         while self.stack and self.stack[-1].indent > indent:
             self.close()
         if not self.stack or self.stack[-1].indent < indent:
@@ -102,7 +102,7 @@ class Parser:
             if indent == 0:
                 self.end()
         elif m := SUBTEST.match(text):
-            # KUnit indents the line like the subtest it opens, TAP 14 does not.
+            # KUnit indents this line like the subtest, TAP 14 does not.
             if indent:
                 self.at(indent, m[1]).name = m[1]
         elif m := PLAN.match(text):
@@ -140,7 +140,7 @@ class Parser:
             level.count = int(number)
         if child:
             level.failed += child.failed
-            # The children were counted.
+            # The children are counted already.
             if child.count and (not bad or child.failed):
                 return
         path = [above.name for above in self.stack[1:] if above.name] + [name]

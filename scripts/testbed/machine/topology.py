@@ -2,10 +2,10 @@
 """The hardware of the emulated machine, as QEMU's arguments.
 
 The machine is QEMU's arm64 "virt" with GICv3 and ITS, EFI and ACPI. Root bus
-pcie.0 has no SMMU and carries the channels to the host. Each SMMUv3 sits on a root
-bus of its own (pxb-pcie, bus number 16 * (n + 1)). Every device behind it is on a
-pcie-root-port, since a pxb takes only bridges. SMMUs are numbered in the order of
-their buses: first the nested ones, then the stage-1-only and the stage-2-only one.
+pcie.0 has no SMMU and is used for the channels to the host. Each SMMUv3 has a separate
+root bus (pxb-pcie, bus number 16 * (n + 1)). Devices behind it are on pcie-root-ports,
+since a pxb supports only bridges. SMMUs are numbered in the order of their buses: first
+the nested ones, then the one with stage 1 only and the one with stage 2 only.
 """
 import os
 import re
@@ -26,7 +26,7 @@ IMAGE_SIZE = 16 << 20
 
 @dataclass(frozen=True)
 class Topology:
-    """What may differ between two machines."""
+    """The configuration of a machine."""
     smmus: int = 2              # nested SMMUs (stage 1 and stage 2)
     nvme: int = 1               # NVMe controllers behind each SMMU
     testdev: int = 0            # iommu-testdev functions behind each SMMU
@@ -71,7 +71,7 @@ class Topology:
                 "-smp", str(self.cpus), "-m", f"{self.mem}M"]
 
     def devices(self) -> list[str]:
-        """QEMU's arguments for the SMMUs and all that is behind them."""
+        """QEMU's arguments for the SMMUs and the devices behind them."""
         args: list[str] = []
         for s, (stage, serials) in enumerate(zip(self.stages(), self.serials())):
             bus = f"pcie.{s + 1}"
@@ -92,7 +92,7 @@ class Topology:
                          "-device", f"nvme,serial=pair{f},drive=pair{f},bus=pair,addr=0.{f},"
                          "multifunction=on"]
         if self.ats:
-            # QEMU has no other device with the capability. This one has a class of its own.
+            # QEMU has no other device with an ATS capability. Its class is unique here.
             args += self.port(0, "ats", slot + self.pair)
             args += ["-device", "virtio-scsi-pci,bus=ats,iommu_platform=on,ats=on"]
         return args
@@ -104,7 +104,7 @@ class Topology:
 
 
 def qemu_version() -> str:
-    """QEMU's version, which is new enough."""
+    """The version of QEMU. Fail if it is too old."""
     try:
         run = subprocess.run([QEMU, "--version"], capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):

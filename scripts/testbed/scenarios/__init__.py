@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What is shown or tested with a VMM and a guest on the emulated machine."""
+"""Scenarios with a VMM and a guest on the emulated machine."""

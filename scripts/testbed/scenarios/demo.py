@@ -1,22 +1,20 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The demonstration: an unmodified VMM gives a VM one vSMMU per physical SMMU.
+"""The demonstration: an unmodified VMM with a vSMMU for each physical SMMU.
 
-There are three storeys: the emulated machine, the kernel under test on it, and on that
-Debian's own arm64 QEMU with -accel kvm. The guest of that QEMU does I/O on NVMe
-controllers assigned through vfio and iommufd, that is through stage 1 and stage 2 of
-the driver under test. Guest and kernel under test are the same kernel.
+There are three levels: the emulated machine, the kernel under test on it, and in that
+Debian's arm64 QEMU with -accel kvm. The guest of this QEMU does I/O on NVMe controllers
+assigned by vfio and iommufd, translated by stage 1 and stage 2 of the driver under test.
+The guest runs the same kernel.
 
-Then memory of the guest is unplugged and plugged again, round after round, with small
-DMA of every controller to the same guest pages (machine/demo-dma.c). In each round they
-are in other host pages, as the stage-2 tables show. A translation that outlived its
-unmap would be seen as wrong data.
+Then memory of the guest is unplugged and plugged in rounds, during DMA of all controllers
+to the same guest pages (machine/demo-dma.c). In each round these are in different host
+pages, as the stage-2 tables show. A stale translation would result in wrong data.
 
-The driver's messages are from the kernel log. Stage-2 tables and VMIDs are from the
-stream table entries that the SMMUs use while the guest runs, the rest is from the traces
-of the two QEMUs, and the data from the raw disk images after the end. The only number
-that is expected is that of the stage-2 tables: 1, or on the base 1 for each SMMU. The
-driver's files in debugfs have to agree with the STEs and with each other. The base has
-no such files.
+The driver's messages are from the kernel log. Stage-2 tables and VMIDs are from the STEs
+used by the SMMUs while the guest runs. Other values are from the traces of the two QEMUs,
+and the data from the raw disk images at the end. The number of stage-2 tables must be 1,
+or 1 for each SMMU on the base. The driver's debugfs files must be consistent with the
+STEs and each other. The base has no such files.
 """
 import argparse
 import re
@@ -38,7 +36,7 @@ from testbed.scenarios import storeys
 MAX_SMMUS = 8
 LINE = 64                       # bytes
 LINES, LINES_SHORT = 4096, 256  # written to each disk
-# Rounds of unmap and map: through stage 1 (domain type DMA), and bypassing it.
+# Rounds of unmap and map: with stage 1 (domain type DMA) and with stage 1 bypassed
 ROUNDS = {"DMA": 2, "identity": 6}
 ROUNDS_SHORT = {"DMA": 1, "identity": 3}
 TRACE = ("smmuv3_cmdq_opcode", "smmuv3_range_inval", "smmuv3_cmdq_tlbi_*")
@@ -50,25 +48,25 @@ VMID = re.compile(r"smmuv3_(?:range_inval|cmdq_tlbi_\w+) vmid=(\d+)")
 
 
 def pattern(nonce: str, serial: str, lines: int) -> bytes:
-    """What demo-guest.sh writes to a disk."""
+    """The data that demo-guest.sh writes to a disk."""
     return "".join(f"{nonce:<32} {serial:<20} {i:9}\n" for i in range(lines)).encode()
 
 
 @dataclass
 class Round:
-    """The pages of a round of DMA: their guest addresses, and what each STE gives."""
+    """The pages of a round of DMA: guest addresses, and addresses found through each STE."""
     configs: set[int] = field(default_factory=set)
     tables: list[int] = field(default_factory=list)
     pages: list[str] = field(default_factory=list)
     places: list[int | None] = field(default_factory=list)
-    right: int = 0              # places that hold what the guest says
+    right: int = 0              # places with the content reported by the guest
 
 
 @dataclass
-class Witness:
-    """Watches the run. It takes a picture when the guest is at a checkpoint, and notes
-    where in the trace the VMM began. The first checkpoint is before the rounds. At the
-    others the guest names its pages and their content."""
+class Observer:
+    """Reads the SMMUs' tables when the guest is at a checkpoint, and records the position in
+    the trace at which the VMM starts. The first checkpoint is before the rounds. At the
+    others the guest prints its pages and their content."""
     routes: Sequence[Route]
     smmus: list[Smmu] = field(default_factory=list)
     trace_from: int | None = None
@@ -93,7 +91,7 @@ class Witness:
 
 
 def look(guest: Guest, picture: Iterable[Smmu], said: Iterable[str]) -> Round:
-    """Find the pages of a round through each STE, and compare their content."""
+    """Find the pages of a round through each STE and compare their content."""
     words: dict[int, int] = {}
 
     def read(address: int) -> int:
@@ -116,7 +114,7 @@ def look(guest: Guest, picture: Iterable[Smmu], said: Iterable[str]) -> Round:
 
 @dataclass
 class Demonstration:
-    """One run, and what it is judged by."""
+    """A run and its results."""
     topology: Topology
     kernel: Path
     lines: int
@@ -126,8 +124,8 @@ class Demonstration:
     nonce: str = field(default_factory=lambda: secrets.token_hex(16))
     result: Result = field(default_factory=lambda: Result(name="demo"))
     guest: Result = field(default_factory=lambda: Result(name="guest"))
-    witness: Witness = field(default_factory=lambda: Witness([]))
-    # What judge() finds
+    observer: Observer = field(default_factory=lambda: Observer([]))
+    # Set by check()
     stage2: list[int] = field(default_factory=list)
     parents: list[int] = field(default_factory=list)
     viommus: list[tuple[int, int]] = field(default_factory=list)
@@ -139,36 +137,36 @@ class Demonstration:
     files: list[DebugFile] = field(default_factory=list)
 
     def run(self, timeout: int, directory: Path | None) -> None:
-        """Run it; the results of the guest are part of the result."""
+        """Run it. The result includes the results of the guest."""
         rounds = " ".join(f"{kind}={number}" for kind, number in self.rounds.items())
         script = (f"VMM_TIMEOUT={timeout} VMM_MEM=768M "
                   f"VMM_APPEND='{storeys.GUEST_APPEND}online_movable'\n"
                   + storeys.middle("demo-middle.sh"))
         inner = (f"NONCE={self.nonce} LINES_PER_DISK={self.lines} ROUNDS='{rounds}'\n"
                  + (MACHINE / "demo-guest.sh").read_text())
-        self.witness = Witness(iort_routes(iort(self.topology, self.kernel)))
+        self.observer = Observer(iort_routes(iort(self.topology, self.kernel)))
         with storeys.shares(self.kernel, inner, ["demo-dma"]) as shares:
             self.result = Job(self.topology, self.kernel, script, name="demo", shares=shares,
-                              timeout=timeout + 60, trace=TRACE, watch=self.witness,
+                              timeout=timeout + 60, trace=TRACE, watch=self.observer,
                               directory=directory).run()
         out, guest = self.result.directory / "out/guest", self.guest
         guest.said = lines_of(out / "job.log")
         if not read_job(guest, guest.said):
             last = [l for l in lines_of(out / "console.log") if l.strip()][-8:]
             guest.problems.append("\n    ".join(
-                ["the guest never came to its end; its last lines:", *last]))
+                ["the guest did not reach its end; its last lines:", *last]))
         guest.problems += klog.scan_log(lines_of(out / "console.log"))
         guest.problems = ["guest: " + p for p in guest.problems]
         self.result.add(guest)
 
-    def judge(self) -> None:
-        """Check what can be seen only from outside."""
-        self.judge_disks()
-        self.judge_tables()
-        self.judge_rounds()
-        self.judge_invalidations()
+    def check(self) -> None:
+        """Check the run from outside of the machine."""
+        self.check_disks()
+        self.check_tables()
+        self.check_rounds()
+        self.check_invalidations()
 
-    def judge_disks(self) -> None:
+    def check_disks(self) -> None:
         for serial in self.topology.disks():
             data = (self.result.directory / f"images/{serial}.img").read_bytes()
             wanted = pattern(self.nonce, serial, self.lines)
@@ -176,9 +174,9 @@ class Demonstration:
             self.verified += len(wanted) * same
             self.result.expect(f"{serial}: the raw image holds what the guest wrote", same)
 
-    def judge_tables(self) -> None:
+    def check_tables(self) -> None:
         expect, wanted = self.result.expect, len(self.topology.stages())
-        disks, smmus = self.topology.disks(), self.witness.smmus
+        disks, smmus = self.topology.disks(), self.observer.smmus
         trace = self.vmm_trace()
         self.parents = [int(m[2]) for m in map(HWPT.match, trace) if m and int(m[1], 16) & 1]
         self.viommus = [(int(m[1]), int(m[2])) for m in map(VIOMMU.match, trace) if m]
@@ -203,7 +201,7 @@ class Demonstration:
         texts = [lines_of(self.result.directory / f"out/debugfs/{n}") for n in range(wanted)]
         self.files = [smmu.debug_file(text) for text in texts if any(text)]
         if self.debugfs:
-            problem = judge_debugfs(smmus, self.files, len(disks))
+            problem = check_debugfs(smmus, self.files, len(disks))
             expect("the driver's files in debugfs agree with the STEs and with each other",
                    not problem, problem)
 
@@ -212,11 +210,11 @@ class Demonstration:
         return [re.sub(r"^\S+:", "", line).strip()
                 for line in lines_of(self.result.directory / "out/guest/vmm.trace")]
 
-    def judge_rounds(self) -> None:
-        # DMAs in the pages of a round, in others while the memory changed, wrong ones.
+    def check_rounds(self) -> None:
+        # DMAs to the pages of a round, to others while memory changed, with wrong data
         dma = self.dma = [tuple(map(int, line.split()[1:])) for line in self.guest.said
                           if line.startswith("##dma ")]
-        expect, seen, every = self.result.expect, self.witness.rounds, sum(self.rounds.values())
+        expect, seen, every = self.result.expect, self.observer.rounds, sum(self.rounds.values())
         expect("all rounds of unmapping and mapping guest memory ran",
                len(dma) == len(seen) == every,
                f"{len(dma)} in the guest, {len(seen)} seen outside, of {every}")
@@ -238,10 +236,10 @@ class Demonstration:
                len(moved) == every - 1 and all(some == of for some, of in moved),
                f"moved, of: {moved}")
 
-    def judge_invalidations(self) -> None:
-        if self.witness.trace_from is not None:
+    def check_invalidations(self) -> None:
+        if self.observer.trace_from is not None:
             with open(self.result.directory / "trace.log", errors="replace") as trace:
-                trace.seek(self.witness.trace_from)
+                trace.seek(self.observer.trace_from)
                 for line in trace:
                     if m := OPCODE.search(line):
                         self.opcodes[m[1]] += 1
@@ -260,13 +258,13 @@ class Demonstration:
         row("VMM", next((l[6:] for l in self.result.said if l.startswith("##vmm ")), "?")
             + ", accel=kvm, iommufd")
         row("guest", f"Linux {self.guest.kernel}")
-        for n, one in enumerate(self.witness.smmus):
+        for n, one in enumerate(self.observer.smmus):
             row(f"SMMU {n}", f"{one.name}: {' '.join(one.features)}", *driver[n:n + 1],
                 *(f"{bdf}: STE config {ste.config:#05b}, VMID {ste.vmid}, stage-2 table at "
                   f"{ste.s2ttb:#x}" for bdf, ste in one.stes.items()))
         row("vSMMUs", "; ".join([f"{len(self.viommus)}", *(
             f"vIOMMU {v} on stage-2 HWPT {p}" for p, v in self.viommus)]))
-        row("stage-2 tables", f"{len(self.stage2)}, for {len(self.witness.smmus)} SMMUs "
+        row("stage-2 tables", f"{len(self.stage2)}, for {len(self.observer.smmus)} SMMUs "
             f"({len(self.parents)} nesting-parent HWPTs made by the VMM)")
         row("VMIDs", "in invalidations: " + (", ".join(
             f"VMID {v} named {n} times" for v, n in sorted(self.vmids.items())) or "none"))
@@ -279,7 +277,7 @@ class Demonstration:
             + f"; {self.opcodes['SYNC']} CMD_SYNC",
             f"{self.passed_on} commands of the guest passed on by the VMM through iommufd")
         row("I/O", f"verified in the raw images: {self.verified >> 10} KiB")
-        seen = self.witness.rounds
+        seen = self.observer.rounds
         row("unmap and map", f"{len(self.dma)} rounds, {sum(d[0] + d[1] for d in self.dma)} DMAs "
             f"checked, {sum(d[2] for d in self.dma)} wrong",
             f"{sum(d[0] for d in self.dma)} of them in the same "
@@ -293,8 +291,8 @@ def row(what: str, *texts: str) -> None:
         what = ""
 
 
-def judge_debugfs(smmus: Sequence[Smmu], files: Sequence[DebugFile], devices: int) -> str:
-    """What is wrong with the files of the driver: none, unlike each other, or unlike the
+def check_debugfs(smmus: Sequence[Smmu], files: Sequence[DebugFile], devices: int) -> str:
+    """The problem of the debugfs files: missing, or not consistent with each other or the
     STEs."""
     if len(files) != len(smmus):
         return f"{len(files)} files for {len(smmus)} SMMUs"
@@ -342,6 +340,6 @@ def main() -> int:
                          ROUNDS_SHORT if args.short else ROUNDS,
                          tables=args.smmus if base else 1, debugfs=not base)
     demo.run(args.timeout, args.keep)
-    demo.judge()
+    demo.check()
     demo.summarize()
     return demo.result.report(keep=bool(args.keep))

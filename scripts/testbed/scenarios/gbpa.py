@@ -8,7 +8,7 @@ from testbed.machine.smmu import ABORT, NESTED, STAGE2
 from testbed.scenarios.vm import NVME, TESTDEV, VM, Middle
 
 TEST_DATA = 0x12345678
-# What a guest can do to its SMMU; each returns the register.
+# Operations of a guest on its SMMU. Each returns the register.
 OPERATIONS = {
     "disable": "CR0 = CR0 & 0xfffffffe\nReturn (CR0A)",
     "enable": "CR0 = CR0 | 1\nReturn (CR0A)",
@@ -18,8 +18,8 @@ OPERATIONS = {
 
 
 def register_table(smmus: int) -> bytes:
-    """An SSDT with a device for each operation on each SMMU, since user space cannot get
-    at the registers. The guest does the operation when its file 'sun' is read."""
+    """An SSDT with a device for each operation on each SMMU, since user space cannot access
+    the registers. Reading the file 'sun' of the device performs the operation."""
     devices = "".join(f"""
         Device (S{smmu}O{n}) {{
             Name (_HID, "SMMU0001")
@@ -35,13 +35,13 @@ def register_table(smmus: int) -> bytes:
 
 
 def registers(vm: VM, smmu: int, operation: str) -> int:
-    """Let the guest do one of OPERATIONS; the register afterwards."""
+    """Perform one of OPERATIONS in the guest. Returns the register."""
     file = f"$(dirname $(grep -lx {smmu}-{operation} /sys/bus/acpi/devices/SMMU0001:*/uid))/sun"
     return int(vm.sh(f"cat {file}")[0])
 
 
 def dma_test(m: Middle, vm: VM) -> Callable[[str, int, bool], None]:
-    """A test that the first SMMU has a config and lets a DMA pass or stops it."""
+    """A test of the STE config of the first SMMU and of whether DMA is blocked."""
     pages, testdev = itertools.count(vm.scratch(), 0x1000), vm.functions(0, TESTDEV)[0]
 
     def dma(what: str, config: int, passes: bool) -> None:
@@ -62,11 +62,11 @@ def run(m: Middle) -> None:
              {s.config for smmu in picture for s in smmu.stes.values()} == {STAGE2}, picture)
     dma = dma_test(m, vm)
     vm.sh("start_dma 1")
-    # Its driver cannot shut down a controller that does not reach memory.
+    # The nvme driver cannot shut down a controller without access to memory.
     for bdf in vm.functions(0, NVME):
         vm.sh(f"unbind {bdf}")
     dma("enabled", NESTED, False)
-    # The VMM looks at GBPA when it is written, and at SMMUEN then.
+    # The VMM evaluates SMMUEN when GBPA is written.
     registers(vm, 0, "disable")
     registers(vm, 0, "bypass")
     dma("SMMUEN=0", STAGE2, True)
@@ -75,7 +75,7 @@ def run(m: Middle) -> None:
     m.expect("GBPA.ABORT is clear", not registers(vm, 0, "bypass") >> 20 & 1)
     dma("SMMUEN=0, GBPA.ABORT=0", STAGE2, True)
     m.expect("SMMUEN is set", registers(vm, 0, "enable") & 1)
-    # And it looks at a guest's STE when that is invalidated.
+    # The VMM evaluates an STE when it is invalidated.
     for bdf in vm.functions(0, ""):
         vm.sh(f"attach_again {bdf}")
     dma("enabled again", NESTED, False)

@@ -10,7 +10,7 @@ def run(m: Middle) -> None:
     bdfs = m.sh(f"echo $(devices {last} {NVME}) $(devices {last} {TESTDEV})").split()
     functions = vm.functions(last, NVME) + vm.functions(last, TESTDEV)
     unplug(m, vm, last, bdfs)
-    # One after the other: the guest is still to find room for their registers.
+    # One after the other, so that the guest can allocate space for the BARs.
     for slot, (bdf, function) in enumerate(zip(bdfs, functions)):
         vm.answer("device_add", driver="vfio-pci", host=bdf, iommufd="iommufd0",
                   bus=f"rp{last}.{slot}", id=f"vfio{last}.{slot}")
@@ -25,7 +25,7 @@ def run(m: Middle) -> None:
 
 
 def unplug(m: Middle, vm: VM, last: int, bdfs: list[str]) -> None:
-    """Unplug all functions behind the last SMMU, and look at what is left."""
+    """Unplug all functions behind the last SMMU and check the driver's state."""
     before = m.debugfs()
     for slot in range(len(bdfs)):
         vm.answer("device_del", id=f"vfio{last}.{slot}")

@@ -16,8 +16,8 @@ EXAMPLE = Path("Documentation/userspace-api/iommufd_arm_smmuv3.xml")
 
 
 class Domain(VM):
-    """A VM that libvirt runs, from the XML that the kernel's documentation has as its
-    example, with a vSMMU for each of the first SMMUs."""
+    """A VM of libvirt with a vSMMU for each of the first SMMUs, defined by the example XML of
+    the kernel's documentation."""
 
     def __init__(self, middle: Middle, smmus: int) -> None:
         self.bdfs = [middle.sh(f"devices {n} {NVME}").split()[0] for n in range(smmus)]
@@ -30,13 +30,13 @@ class Domain(VM):
         self.middle.sh(f"start_domain /out/{self.name}", timeout=4 * PATIENCE)
 
     def hostdev(self, number: int) -> str:
-        """The file with one of the assigned devices, as the path for virsh."""
+        """Write the XML of an assigned device and return its path for virsh."""
         devices = ElementTree.parse(self.where / "domain.xml").findall("devices/hostdev")
         (self.where / "hostdev.xml").write_bytes(ElementTree.tostring(devices[number]))
         return f"/out/{self.name}/hostdev.xml"
 
     def has(self, bdf: str) -> bool:
-        """Whether the running domain has a function of the host, as libvirt says."""
+        """Whether a function of the host is assigned to the domain, according to libvirt."""
         found = ElementTree.fromstring(self.middle.sh("virsh dumpxml vsmmus"))
         return any(source(hostdev) == bdf for hostdev in found.findall("devices/hostdev"))
 
@@ -58,8 +58,8 @@ def source(hostdev: Element) -> str:
 
 
 def domain_xml(example: str, name: str, bdfs: Sequence[str]) -> str:
-    """The EXAMPLE with the functions BDFS, each behind a vSMMU. It boots the kernel and
-    initrd of the share and has the channels that a guest has here."""
+    """The EXAMPLE with the functions BDFS, each behind a vSMMU. It boots the kernel and initrd
+    of the share and has the channels of other guests."""
     domain = ElementTree.fromstring(example)
     devices = child(domain, "devices")
     behind = len(devices) // 2                      # elements of each vSMMU
@@ -84,8 +84,8 @@ def domain_xml(example: str, name: str, bdfs: Sequence[str]) -> str:
 
 
 def shifted(text: bytes, n: int) -> Element:
-    """A device of the first vSMMU for vSMMU N: two buses more for each vSMMU, and a root
-    bus with a number of its own."""
+    """A device of the first vSMMU changed for vSMMU N, with other numbers of its two buses and
+    of its root bus."""
     device = ElementTree.fromstring(text)
     for element in device.iter():
         if "busNr" in element.attrib:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Memory comes and goes, and a balloon, while all controllers do DMA."""
+"""Memory hot-plug and a balloon during DMA of all controllers."""
 from testbed.scenarios.gbpa import TEST_DATA
 from testbed.scenarios.vm import DIMM, MEMORY, TESTDEV, Middle
 
@@ -36,7 +36,7 @@ def run(m: Middle) -> None:
         vm.answer("balloon", value=size)
         m.wait(f"balloon to {size >> 20} MiB",
                lambda: vm.answer("query-balloon")["actual"] == size)
-    # With vfio the VMM keeps what is in the balloon.
+    # With vfio the VMM does not free memory in the balloon.
     after = unmapped()
     m.expect("a balloon takes no memory from the VM", after == before > 0,
              f"unmapped {before} times, then {after}")

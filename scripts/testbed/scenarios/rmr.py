@@ -8,8 +8,8 @@ from testbed.machine.smmu import ABORT, BYPASS, ste_of
 from testbed.machine.topology import Topology
 from testbed.scenarios.vm import STOPPED, Middle
 
-# The RID of the function, and the address of the region, in a DIMM of which the kernel
-# does not know. One region has no function, one function no region.
+# The RID of the function and the address of the region, in a DIMM that is not used by the
+# kernel. One region has no function, and one function has no region.
 PAGE64K = 0x10000
 RMRS = {"direct": (0x1200, 0xc0000000), "relaxable": (0x2200, 0xc0100000),
         "absent": (0x1210, 0xc0200000)}
@@ -19,7 +19,7 @@ DIMM_OUTSIDE = ["-m", "slots=1,maxmem=8G", "-object", "memory-backend-ram,id=rmr
 
 
 def tables(topology: Topology, kernel: Path) -> dict[str, bytes]:
-    """An IORT with these regions, and a DSDT without which the kernel ignores them."""
+    """An IORT with the regions, and a DSDT that makes the kernel use them."""
     table = iort(topology, kernel)
     for kind, (rid, address) in RMRS.items():
         table = acpi.iort_with_rmr(table, rid, address, PAGE64K, kind == "relaxable")
@@ -69,7 +69,7 @@ def run(m: Middle) -> None:
 
 
 def remove(m: Middle, there: dict[str, int]) -> None:
-    """Remove the functions, and let what is left of them do DMA."""
+    """Remove the functions, then let the devices do DMA."""
     bars = [int(m.sh(f"sed 's/ .*//;q' /sys/bus/pci/devices/{bdf}/resource"), 0) for bdf in there]
     for bdf, address in there.items():
         m.sh(f"testdev {bdf} {address:#x} arm; echo 1 >/sys/bus/pci/devices/{bdf}/remove")
@@ -78,7 +78,7 @@ def remove(m: Middle, there: dict[str, int]) -> None:
              configs == [BYPASS, ABORT, ABORT], configs)
     said = []
     for bar in bars:
-        # The emulator can reach what is left. Reading the first register is the DMA.
+        # The BARs still exist in QEMU. Reading the first register starts the DMA.
         m.guest.peek32(bar)
         said.append(m.guest.peek32(bar + 0x10))
     m.expect("and so does their DMA", said == [0, int(STOPPED, 16), int(STOPPED, 16)],

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The two storeys above the emulated machine: the kernel under test runs Debian's own
-arm64 QEMU, and that runs a guest."""
+"""The two levels above the emulated machine: the kernel under test runs Debian's arm64
+QEMU, which runs a guest."""
 import contextlib
 import shutil
 import tempfile
@@ -11,11 +11,10 @@ from testbed.machine import initramfs
 from testbed.machine.job import Share
 from testbed.paths import MACHINE
 
-# Of the guest's kernel log only warnings: each character is an exit to the VMM.
+# Only warnings of the guest's kernel log, as each character is an exit to the VMM
 GUEST_APPEND = "console=ttyAMA0 loglevel=5 panic=-1 kunit.enable=0 memhp_default_state="
-# Memory that a VMM of the scenarios plugs is for DMA only. Without ASPM this kernel does
-# not ask the firmware for PCIe hot-plug. The ports have no more room than their devices
-# need.
+# Memory plugged by a VMM of the scenarios is for DMA only. Without ASPM this kernel does not
+# request PCIe hot-plug from the firmware. The ports have only as much space as required.
 VMM_APPEND = (GUEST_APPEND + "offline pcie_ports=native "
               "pci=hpmmiosize=1M,hpmmioprefsize=0,hpiosize=0")
 
@@ -28,9 +27,9 @@ def middle(name: str) -> str:
 @contextlib.contextmanager
 def shares(kernel: Path, inner: str, programs: Sequence[str], tables: bytes = b"",
            packages: Sequence[str] = ()) -> Iterator[list[Share]]:
-    """The 9p shares of the kernel under test, with PACKAGES (lists in machine/) beside the
-    VMM. The guest of the VMM boots KERNEL with ACPI TABLES (an archive of their own) and
-    runs the job INNER, which needs PROGRAMS."""
+    """The 9p shares of the kernel under test, with the VMM and PACKAGES (lists in machine/).
+    The guest of the VMM boots KERNEL with ACPI TABLES (an archive) and runs the job INNER,
+    which uses PROGRAMS."""
     with tempfile.TemporaryDirectory() as tmp:
         share = Path(tmp)
         shutil.copy(kernel, share / "Image")

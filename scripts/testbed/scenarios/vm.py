@@ -3,9 +3,8 @@
 
 Each scenario sends scripts to the kernel under test and lines to the shell of the guest
 (machine/vmm-middle.sh, vmm-guest.sh), and commands to the monitors of both QEMUs. It
-looks at the stream tables and stage-2 tables that the SMMUs use, and at the driver's
-files in debugfs. The DMA is that of NVMe controllers, which demo-dma checks, and of
-iommu-testdev.
+reads the stream tables and stage-2 tables of the SMMUs, and the driver's debugfs files.
+DMA is done by NVMe controllers, which demo-dma checks, and by iommu-testdev.
 """
 import json
 import time
@@ -22,16 +21,16 @@ MEMORY = 768                    # MiB of the guest
 PATIENCE = 120                  # seconds for one step, on a busy host
 DIMM = 64 << 20
 NVME, TESTDEV = "0x0108", "0x00ff"                  # classes
-STOPPED, PASSED = "dead0002", ("dead0004", "0")     # what testdev says
+STOPPED, PASSED = "dead0002", ("dead0004", "0")     # results of testdev
 T = TypeVar("T")
 
 
 class Broken(Exception):
-    """A scenario cannot go on."""
+    """A scenario cannot continue."""
 
 
 class Middle:
-    """The kernel under test, which does what it is told."""
+    """The kernel under test, which runs scripts of the scenarios."""
 
     def __init__(self, guest: Guest, routes: Sequence[Route], smmus: int, timeout: float,
                  verbose: bool = False) -> None:
@@ -46,12 +45,12 @@ class Middle:
             print(f"  {text}", flush=True)
 
     def expect(self, test: str, good: object, why: object = "") -> None:
-        """A test of the scenario."""
+        """Report a test of the scenario."""
         self.say(f"{'ok' if good else 'not ok'} {test}")
         self.result.expect(f"{self.scenario}: {test}", good, str(why))
 
     def wait(self, what: str, found: Callable[[], T], timeout: float = PATIENCE) -> T:
-        """The result of FOUND(), once it is not empty."""
+        """Wait until the result of FOUND() is not empty, and return it."""
         end = min(time.monotonic() + timeout, self.deadline)
         while not (value := found()):
             if self.guest.process.poll() is not None:
@@ -64,7 +63,7 @@ class Middle:
         return value
 
     def sh(self, script: str, timeout: float = PATIENCE, good: bool = True) -> str:
-        """Run a script there, and return its output."""
+        """Run a script in the kernel under test and return its output."""
         (self.out / "do.new").write_text(script + "\n")
         (self.out / "do.new").rename(self.out / "do")
         self.wait(f"'{script}'", (self.out / "status").exists, timeout)
@@ -94,8 +93,8 @@ class Middle:
         return [smmu.debug_file(file) for file in files]
 
     def memory(self, address: int) -> int | None:
-        """32 bits of the guest's memory, found through the stage-2 table of each nested
-        SMMU; None where it leads nowhere."""
+        """32 bits of the guest's memory, found through the stage-2 table of each nested SMMU;
+        None if not mapped."""
         found: set[int | None] = set()
         for ste in self.stes().values():
             if ste.stage2:
@@ -106,7 +105,7 @@ class Middle:
         return found.pop()
 
     def running(self) -> "VM":
-        """A VM whose guest has come up: the one that runs, or a new one."""
+        """The running VM, or a new VM."""
         if not self.vm:
             self.number += 1
             return VM(self, f"vm{self.number}")
@@ -141,7 +140,7 @@ class Middle:
         self.expect(f"{when}: no STE has a stage 2", not any(s.stage2 for s in stes.values()), stes)
 
     def leaks(self) -> None:
-        """A scan for leaks, where the kernel can do it."""
+        """Scan for leaks, if the kernel has kmemleak."""
         if self.sh("ls /sys/kernel/debug/kmemleak", good=False).startswith("/sys"):
             said = self.sh("leaks")
             self.expect("at the end: kmemleak found nothing", "##problem" not in said, said[:2000])
@@ -190,11 +189,11 @@ class VM:
         return [d[0] for d in self.devices if int(d[1]) == smmu_number and d[4].startswith(code)]
 
     def messages(self) -> list[dict[str, Any]]:
-        """The messages of the VMM's monitor, without a line that is not complete."""
+        """The messages of the VMM's monitor, without an incomplete line."""
         return [json.loads(line) for line in self.lines("qmp.log")[:-1] if line]
 
     def answer(self, command: str, timeout: float = PATIENCE, **arguments: object) -> Any:
-        """Ask the VMM's monitor."""
+        """Send a command to the VMM's monitor."""
         self.asked += 1
         request = json.dumps({"execute": command, "arguments": arguments, "id": self.asked})
         self.middle.sh(f"timeout 20 sh -c 'cat >/run/qmp.in' <<'EOF'\n{request}\nEOF")
@@ -206,7 +205,7 @@ class VM:
         return said["return"]
 
     def event(self, name: str, timeout: float = PATIENCE, **data: object) -> None:
-        """Wait for an event of the VMM with these data."""
+        """Wait for an event of the VMM with DATA."""
         self.middle.wait(f"{self.name}: {name} {data}", lambda: any(
             message.get("event") == name and data.items() <= message["data"].items()
             for message in self.messages()), timeout)
@@ -227,18 +226,18 @@ class VM:
         return [l for l in said if l]
 
     def testdev(self, bdf: str, address: int) -> tuple[bool, int | None, int | None]:
-        """One DMA to a guest-physical address: whether an SMMU let it pass, and the content
-        of that memory before and after."""
+        """One DMA to a guest-physical address: whether it was not blocked, and the content of the
+        memory before and after."""
         before = self.middle.memory(address)
         said = self.sh(f"testdev {bdf} {address:#x}")[-1]
-        # The device looks for the data at the same address of the emulated machine, which
-        # may have those of an earlier DMA. The guest's memory shows where they are.
+        # The device compares the data at the same address of the emulated machine, which may
+        # contain data of an earlier DMA. Therefore read the guest's memory.
         if said not in (STOPPED, *PASSED):
             raise Broken(f"testdev {bdf} says {said}")
         return said in PASSED, before, self.middle.memory(address)
 
     def dma(self) -> tuple[int, int]:
-        """Stop the DMA in the background; how many there were, how many wrong."""
+        """Stop the DMA in the background; the numbers of DMAs and of those with wrong data."""
         line = [l for l in self.sh("stop_dma", good=False) if l.startswith("##dma ")]
         if not line:
             raise Broken(f"{self.name}: the DMA ended by itself: {self.sh('cat /tmp/dma')}")
@@ -246,8 +245,8 @@ class VM:
         return int(done), int(wrong)
 
     def scratch(self) -> int:
-        """The address of guest-physical memory that the guest's kernel does not know of,
-        plugged in at the first call."""
+        """The address of guest-physical memory that is not used by the guest's kernel, plugged at
+        the first call."""
         if not self.dimm:
             kind: dict[str, Any] = {"qom-type": "memory-backend-ram"}
             self.answer("object-add", id="scratch", size=DIMM, **kind)
@@ -261,17 +260,17 @@ class VM:
         return int(device.get("addr", device.get("memaddr")))
 
     def request(self, size: int) -> None:
-        """Ask the guest to plug SIZE bytes of virtio-mem."""
+        """Request SIZE bytes of virtio-mem from the guest."""
         self.answer("qom-set", path="pluggable-memory", property="requested-size", value=size)
 
     def plug(self, size: int) -> None:
-        """Let virtio-mem have SIZE bytes."""
+        """Resize virtio-mem to SIZE bytes and wait."""
         self.request(size)
         self.middle.wait(f"{self.name}: virtio-mem of {size} bytes", lambda: self.answer(
             "qom-get", path="pluggable-memory", property="size") == size)
 
     def end(self, signal: str = "") -> None:
-        """Let the VMM end, or kill it."""
+        """Terminate the VMM, or kill it with SIGNAL."""
         self.middle.vm = None
         if signal:
             self.middle.sh(f"kill -{signal} $vmm")

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What a real VMM does to the driver beside what the demonstration shows.
+"""Scenarios of a VMM beyond the demonstration.
 
 As in the demonstration, the emulated machine runs the kernel under test, and that runs
-Debian's own arm64 QEMU with vSMMUs. After the scenarios of a machine no VMM is left. Then
-no SMMU may have a VMID, the controllers have to work with their own driver, and kmemleak,
-where the kernel has it, must have found nothing.
+Debian's arm64 QEMU with vSMMUs. After the scenarios of a machine, without a VMM, no SMMU
+may have a VMID, the controllers must work with the nvme driver, and kmemleak, if enabled,
+must not find leaks.
 
 The guest always boots the kernel of build/bench, which is faster.
 """
@@ -36,7 +36,7 @@ def short(module: ModuleType) -> str:
 
 
 def aftermath(m: Middle) -> None:
-    """What has to be true when no VM is left."""
+    """Check the state without any VM."""
     if m.vm:
         m.vm.end()
     m.clean("at the end")
@@ -67,7 +67,7 @@ class Run:
             begun = time.monotonic()
             try:
                 step(m)
-            except Exception as broken:  # the results so far must not be lost
+            except Exception as broken:  # keep the earlier results
                 m.expect("went to its end", False, f"{type(broken).__name__}: {broken}")
                 with contextlib.suppress(Exception):
                     if m.vm:
@@ -90,7 +90,7 @@ class Machine:
 
     @contextlib.contextmanager
     def job(self, kernel: Path) -> Iterator[Job]:
-        """The kernel under test, which has a VMM."""
+        """The job of the kernel under test with a VMM."""
         script = (f"VMM_MEM={MEMORY}M VMM_APPEND='{storeys.VMM_APPEND}'\n"
                   + storeys.middle("vmm-middle.sh"))
         inner = f"NONCE={secrets.token_hex(16)}\n" + (MACHINE / "vmm-guest.sh").read_text()
@@ -101,8 +101,8 @@ class Machine:
 
     def run(self, kernel: Path, names: Sequence[str] = (), *, timeout: float = TIMEOUT,
             verbose: bool = False, directory: Path | None = None) -> Result:
-        """Run the scenarios, or those that are named. TIMEOUT is theirs in seconds. Booting
-        and the end have 300 more."""
+        """Run all scenarios, or those in NAMES, for at most TIMEOUT seconds. Booting and the end
+        have 300 seconds more."""
         steps = {name: step for name, step in self.steps().items()
                  if name in names or not names or name == "aftermath"}
         run = Run(self, kernel, steps, timeout, verbose)

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0
-"""patches/ as a git branch on a kernel, and the branch as patches/."""
+"""Convert patches/ to a git branch on a kernel and back."""

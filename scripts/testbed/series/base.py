@@ -27,8 +27,8 @@ def numbers(version: str) -> list[int]:
 
 
 def debian_source(newest: bool) -> Path:
-    """The tarball in Debian's package, fetched into the cache: the NEWEST, or the oldest
-    there that is not older than the one that the patches were made on."""
+    """Debian's package with the source, in the cache: the NEWEST, or the oldest in the cache
+    that is not older than the base of the patches."""
     found = sorted(CACHE.glob(f"{PACKAGE}_*.deb"), key=lambda deb: numbers(deb.name))
     want = numbers(MADE_ON.read_text()) if MADE_ON.exists() else []
     fit = [deb for deb in found if numbers(deb.name.split("_")[1].split("-")[0]) >= want]
@@ -66,15 +66,14 @@ def import_tree(source: Path, repo: Path) -> str:
             raise Error(f"{source} has been built in ({made}); run 'make mrproper' there first")
     git("init", "-q", "--bare", repo, tree=Path("/"))
     say("importing the base into git, about a minute")
-    # Everything counts as big: straight into one pack, not 90,000 files.
+    # Treat all files as big, which adds them to one pack instead of 90,000 objects.
     add = subprocess.Popen(["git", f"--git-dir={repo}", f"--work-tree={source}", "-c",
                             "core.bigFileThreshold=1", "add", "-A", "-f", "."],
                            cwd=source, env=GIT_ENV, text=True)
     watch(add, lambda seconds: f"series:   {seconds:.0f} s, {packed(repo)} MB packed")
     if add.returncode:
         raise Error(f"cannot import {source}; see git's message above")
-    # Debian's packaging ignores everything that is new at the top, and so all that the
-    # series adds: git must be able to see it.
+    # Debian's .gitignore ignores new files at the top, and so all files that the series adds.
     ignore = source / ".gitignore"
     if ignore.exists() and "\n/*\n" in ignore.read_text():
         new = repo / "gitignore"
@@ -89,7 +88,7 @@ def packed(repo: Path) -> int:
 
 
 def base(newest: bool = False) -> Path:
-    """The bare repository with the tag 'base', made if it does not exist."""
+    """The bare repository with the tag 'base'. It is created if it does not exist."""
     with locked(CACHE / "base.lock"):
         if linux := os.environ.get("LINUX"):
             return base_of(Path(linux))
@@ -132,7 +131,7 @@ def repo_of(key: str) -> Path:
 
 
 def new_cache() -> Path:
-    """The cache, with room for one more base."""
+    """The cache, with enough space for another base."""
     for left in (*CACHE.glob("base-*.tmp*"), *CACHE.glob("deb.tmp*")):
         remove(left)
     if shutil.disk_usage(CACHE).free < 5 << 30:
@@ -141,7 +140,7 @@ def new_cache() -> Path:
 
 
 def commit(repo: Path, tree: str) -> Path:
-    """Tag the tree as base, in a commit that is the same in every clone."""
+    """Commit the tree and tag it as base. The commit is the same in every clone."""
     name = f"Linux {version(git('show', f'{tree}:Makefile', tree=repo))}"
     new = git("commit-tree", "-m", name, tree, tree=repo, env=WHO)
     git("tag", "base", new, tree=repo)

@@ -2,11 +2,11 @@
 """apply and save: patches/ to the branch 'series' of build/linux, and back.
 
 patches/ has the patches of one series, or a folder N-name for each of several series,
-which are applied in the order of their numbers. Each commit of the branch then has a git
-note (refs/notes/folder) with the name of its folder, which rebase and commit --amend
-keep. Save puts a commit without a note where the last saved commit of the same subject
-was, else beside the one before it, and commits that are new at the tip into the last
-folder.
+which are applied in the order of their numbers. In the second case each commit of the
+branch has a git note (refs/notes/folder) with its folder, which rebase and commit --amend
+keep. Save puts a commit without a note into the folder of the saved commit with the same
+subject, else into the folder of the preceding commit, and new commits at the tip into the
+last folder.
 """
 import hashlib
 import os
@@ -26,7 +26,7 @@ FORMAT = ["format-patch", "-q", "--zero-commit", "--no-signature", "--no-thread"
           "--diff-algorithm=myers", "--unified=3", "--src-prefix=a/", "--dst-prefix=b/",
           "--filename-max-length=64", "--no-base", "--subject-prefix=PATCH"]
 NOTES = ["notes", "--ref=folder"]
-SAVED = "refs/series/saved"     # the branch as it was applied or saved last
+SAVED = "refs/series/saved"     # the branch as last applied or saved
 UNFINISHED = ("rebase-merge", "rebase-apply", "CHERRY_PICK_HEAD", "REVERT_HEAD", "BISECT_LOG",
               "MERGE_HEAD")
 # {name of a folder: its commits}. The name is empty if there are no folders.
@@ -61,7 +61,7 @@ def text_of(files: Iterable[Path]) -> str:
 
 
 def added_by(files: Iterable[Path]) -> set[str]:
-    """The paths that the patches, taken together, add to the kernel."""
+    """The paths that all patches together add to the kernel."""
     added = set()
     for path, mode in re.findall(r"^diff --git a/(\S+) b/\1\n(new|deleted|)", text_of(files), re.M):
         if mode == "new":
@@ -74,7 +74,7 @@ def added_by(files: Iterable[Path]) -> set[str]:
 # --- The branch -------------------------------------------------------------
 
 def value(*args: str) -> str:
-    """The output of git in build/linux, nothing if git fails."""
+    """The output of git in build/linux, empty if git fails."""
     run = try_git(*args)
     return "" if run.returncode else run.stdout.strip()
 
@@ -84,13 +84,13 @@ def config(name: str) -> str:
 
 
 def ours() -> None:
-    """Refuse a tree that this tool did not make."""
+    """Fail if the tree was not created by this tool."""
     if not config("tip") or not value("rev-parse", "-q", "--verify", "base"):
         raise Error(f"{TREE} was not made by this tool; move it away and try again")
 
 
 def state() -> None:
-    """Refuse a tree that has something that could get lost."""
+    """Fail if the tree has changes that could get lost."""
     ours()
     for name in UNFINISHED:
         if (TREE / ".git" / name).exists():
@@ -114,7 +114,7 @@ def commits(tip: str) -> list[tuple[str, str, str]]:
 
 
 def parts() -> Parts:
-    """The commits of the branch by the folder that they belong to."""
+    """The commits of the branch by folder."""
     names, every = folders(), commits("HEAD")
     if names == [""]:
         return {"": [commit for commit, _, _ in every]}
@@ -139,7 +139,7 @@ def parts() -> Parts:
 
 
 def synced(found: Parts) -> None:
-    """patches/ and the branch agree."""
+    """Record that patches/ and the branch are in sync."""
     notes = {commit: note for commit, note, _ in commits("HEAD")}
     for folder, members in found.items():
         for commit in members:
@@ -162,11 +162,11 @@ def format_patches(where: Path, found: Parts, tree: Path = TREE,
 
 
 def am(repo: Path, files: Sequence[Path], scratch: Path) -> str:
-    """git am FILES on the base of REPO in SCRATCH, with only the files that they touch
-    checked out; returns the commit."""
+    """git am FILES on the base of REPO in SCRATCH, a sparse checkout of the changed files.
+    Returns the commit."""
     git("clone", "-q", "--shared", "--no-checkout", repo, scratch, tree=Path("/"))
     touched = set(re.findall(r"^diff --git a/(\S+) b/\1$", text_of(files), re.M))
-    # .gitattributes says where functions begin, for the headers of the hunks.
+    # .gitattributes is used for the function names in hunk headers.
     git("sparse-checkout", "set", "--no-cone", "/Makefile", "/.gitattributes",
         *(f"/{path}" for path in sorted(touched)), tree=scratch)
     git("checkout", "-q", "-B", "series", "base", tree=scratch)
@@ -181,7 +181,7 @@ def am(repo: Path, files: Sequence[Path], scratch: Path) -> str:
 
 
 def clone(repo: Path, wanted: str) -> None:
-    """build/linux, with the branch on the base and no patch yet."""
+    """Create build/linux with the branch at the base."""
     if shutil.disk_usage(REPO).free < 8 << 30:
         raise Error(f"{REPO} has less than 8 GB free; make room")
     new = TREE.with_name("linux.tmp")
@@ -201,7 +201,7 @@ def apply() -> None:
     if not TREE.exists():
         clone(repo, wanted)
     alternates = TREE / ".git/objects/info/alternates"
-    if alternates.exists():  # the cache may have moved
+    if alternates.exists():  # the cache may have been moved
         have = [d for d in alternates.read_text().splitlines()
                 if os.path.isdir(d) and d != f"{repo}/objects"]
         alternates.write_text("".join(f"{d}\n" for d in (f"{repo}/objects", *have)))
@@ -229,7 +229,7 @@ def apply() -> None:
 
 
 def by_number(files: dict[str, Path], members: Sequence[str]) -> Parts:
-    """The commits that the patches have become, by folder."""
+    """The commits of the applied patches, by folder."""
     found: Parts = {folder: [] for folder in folders()}
     for name, commit in zip(files, members):
         found[name.rpartition("/")[0]].append(commit)
@@ -287,7 +287,7 @@ def save(force: bool = False) -> None:
 
 
 def save_added(texts: dict[str, bytes], gone: Iterable[str]) -> None:
-    """Write the files that the series adds, and remove those that it adds no more."""
+    """Write the files added by the series, and remove those no longer added."""
     for path in gone:
         (REPO / path).unlink(missing_ok=True)
         for parent in PurePath(path).parents[:-1]:
@@ -308,7 +308,7 @@ def rebase() -> None:
         return
     git("fetch", "-q", "--force", "--no-tags", repo, "refs/tags/base:refs/series/base")
     old = git("log", "--format=%s", "base..HEAD").splitlines()
-    # The last step, and so also after --continue but never after --abort.
+    # Move the tag in the last step: also after --continue, but not after --abort.
     editor = {"GIT_SEQUENCE_EDITOR": f"echo 'exec git tag -f base {new}' >>", "GIT_EDITOR": "true"}
     try:
         git("rebase", "-q", "-i", "--empty=drop", "--onto", new, "base", "series", env=editor)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The mails to send, with their cover letters; what must be true of them and of patches/."""
+"""The mails with their cover letters, and checks of them and of patches/."""
 import re
 import tempfile
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ def cover(folder: str) -> Path:
 
 
 def cover_version(folder: str) -> int:
-    """The version of the series that the text of the cover letter is for."""
+    """The version of the series according to the cover letter."""
     file = cover(folder)
     if not file.exists():
         raise Error(f"there is no {file}; write it: {COVER_FORM}")
@@ -63,14 +63,14 @@ def mails() -> None:
                  f"--description-file={cover(folder)}", *[f"-v{version}"] * (version > 1)]
         format_patches(MAILS, {folder: found[folder]}, extra=extra)
         letter = next((MAILS / folder).glob("*0000-cover-letter.patch"))
-        # The hash of the tag is one of this clone, which no other tree has.
+        # The commit of the tag is not in other trees.
         line = f"base-commit: {upstream}" if upstream else f"base: {linux}"
         letter.write_text(re.sub(r"(?m)^base-commit: .*$", line, letter.read_text()))
         say(f"version {version}: a cover letter and {len(found[folder])} mails in {MAILS / folder}")
 
 
 def comparable(text: str) -> str:
-    """A patch without what depends on the rest of the base it was made on."""
+    """A patch without the lines that depend on its base."""
     text = re.sub(r"^index .*\n", "", text, flags=re.M)
     return re.sub(r"^@@ -\S+ \+\S+ @@.*", "@@", text, flags=re.M)
 
@@ -86,18 +86,18 @@ def compare(want: dict[str, Path], have: dict[str, Path], foreign: bool, what: s
 
 
 def made_on_another(files: dict[str, Path]) -> bool:
-    """Whether the patches were made on another base than this one."""
+    """Whether the patches were created on another base."""
     blobs: dict[str, str] = {}
     for path, blob in re.findall(r"^diff --git a/(\S+) b/\1\nindex ([0-9a-f]{12,})\.\.",
                                  text_of(files.values()), re.M):
         blobs.setdefault(path, blob)
-    # A file that one patch adds and another one removes is not in the base either.
+    # A file that one patch adds and another one removes is not in the base, too.
     return any(blob.strip("0") and not value("rev-parse", f"base:{path}").startswith(blob)
                for path, blob in blobs.items())
 
 
 def check() -> None:
-    """patches/, the branch and the added files agree."""
+    """Check that patches/, the branch and the added files are in sync."""
     state()
     repo, files = base(), patches()
     if git("rev-parse", "base", tree=repo) != git("rev-parse", "base"):
@@ -123,7 +123,7 @@ def check() -> None:
 
 
 def check_added() -> None:
-    """The files at kernel paths are those that the series adds."""
+    """Check the files at kernel paths, which must be those added by the series."""
     for path in added():
         here = REPO / path
         if not here.is_file() or here.read_bytes() != git_bytes(f"HEAD:{path}"):
@@ -140,8 +140,8 @@ def check_added() -> None:
 # --- Fixes ------------------------------------------------------------------
 
 def needs() -> dict[str, list[str]]:
-    """{subject of a fix: subjects of those that it needs}, from patches/needs.txt. There
-    each line that is not indented has a fix, the indented ones below it what it needs."""
+    """{subject of a fix: subjects of the fixes it depends on}, from patches/needs.txt, where
+    the latter are indented lines below the fix."""
     found: dict[str, list[str]] = {}
     wanted: list[str] = []
     for line in NEEDS.read_text().splitlines() if NEEDS.exists() else ():
@@ -153,13 +153,13 @@ def needs() -> dict[str, list[str]]:
 
 
 def picked(onto: str, commit: str) -> str:
-    """The tree of a cherry-pick of COMMIT onto the tree ONTO, nothing if it conflicts."""
+    """The tree of a cherry-pick of COMMIT onto the tree ONTO, empty if it conflicts."""
     run = try_git("merge-tree", "--write-tree", f"--merge-base={commit}^", onto, commit)
     return "" if run.returncode else run.stdout.split()[0]
 
 
 def with_needs(subject: str, needed: dict[str, list[str]]) -> set[str]:
-    """A fix, those that it needs, and those that they need."""
+    """A fix and its direct and indirect dependencies."""
     found, todo = {subject}, [subject]
     while todo:
         more = set(needed.get(todo.pop(), ())) - found
@@ -169,8 +169,8 @@ def with_needs(subject: str, needed: dict[str, list[str]]) -> set[str]:
 
 
 def fixes() -> Iterator[tuple[str, str]]:
-    """Each patch of the folders *-fixes by itself onto the base, or onto the base with those
-    that it needs: its subject, and what is wrong."""
+    """Apply each patch of the folders *-fixes to the base, or to the base with its
+    dependencies. Yield its subject and the problem."""
     members = [commit for folder, some in parts().items() if folder.endswith("-fixes")
                for commit in some]
     fix = {subject: commit for commit, _, subject in commits("HEAD") if commit in members}

@@ -1,22 +1,22 @@
 # SPDX-License-Identifier: GPL-2.0
 """Turn patches/ into a git branch on Linux v7.3, and the branch back.
 
-  apply   make or renew the branch 'series' in build/linux, on the tag 'base'
+  apply   create or update the branch 'series' in build/linux, on the tag 'base'
   save    write the branch to patches/, and every file it adds to its kernel path from
           the root of this repository
-  check   prove that patches, branch and files agree bit for bit, and that git am of the
-          patches gives the branch's tree again
-  fixes   prove that every patch of the folders *-fixes applies to the base alone
+  check   verify that patches, branch and files are in sync, and that git am of the patches
+          results in the tree of the branch
+  fixes   verify that every patch of the folders *-fixes applies to the base alone
   mails   write the numbered mails and the cover letter of each folder to build/series/
-  rebase  move the branch to the newest v7.3.y that Debian has, or to LINUX=DIR, of which
-          no version is too new
-  base    only make sure that the base is there, and print its directory
+  rebase  rebase the branch to the newest v7.3.y in Debian, or to LINUX=DIR, which may be
+          any newer version
+  base    only create the base if necessary, and print its directory
 
 patches/ has patches and a cover-letter.txt, or folders N-name of patches, each with a
 0000-cover-letter.txt, that are applied in the order of their numbers. Work in build/linux
 as on any kernel: commit, rebase, fixup; then save, which puts each commit back into the
-folder it came from, and new ones at the tip into the last. Neither apply nor save
-throws away what is not committed or not saved.
+folder it came from, and new ones at the tip into the last. apply and save never discard
+changes that are not committed or not saved.
 """
 import argparse
 from collections.abc import Callable
