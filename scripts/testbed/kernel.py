@@ -40,7 +40,7 @@ KINDS = {"check": ON_CHECK, "bisect-check": ("common", "check"), "sparse": ("com
          "16k": (*ON_CHECK, "16k"), "64k": (*ON_CHECK, "64k"), "module": (*ON_CHECK, "module")}
 MEASURES = ("bench", "sparse", "corner-all")
 DRIVER = "drivers/iommu/arm/arm-smmu-v3"
-LAST_OF_FAKE = "iommu/arm-smmu-v3: Test range invalidation with KUnit"
+LAST_OF_FAKE = "iommu/arm-smmu-v3: Add vSMMUs to the fake SMMU"
 BENCHMARK = "iommu/arm-smmu-v3: Measure invalidation and attaching with KUnit"
 BIND = ('mkdir -p /src /obj && mount --bind "$1" /src && mount --bind "$2" /obj && '
         'shift 2 && exec "$@"')

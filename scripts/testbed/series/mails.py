@@ -91,9 +91,9 @@ def made_on_another(files: dict[str, Path]) -> bool:
     for path, blob in re.findall(r"^diff --git a/(\S+) b/\1\nindex ([0-9a-f]{12,})\.\.",
                                  text_of(files.values()), re.M):
         blobs.setdefault(path, blob)
-    # A file that one patch adds and another one removes is not in the base, too.
-    return any(blob.strip("0") and not value("rev-parse", f"base:{path}").startswith(blob)
-               for path, blob in blobs.items())
+    there = {path: value("rev-parse", "-q", "--verify", f"base:{path}") for path in blobs}
+    # A file that the series adds is not in the base.
+    return any(there[path] and not there[path].startswith(blob) for path, blob in blobs.items())
 
 
 def check() -> None:

@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A fuzzer of the invalidation array of arm-smmu-v3. It says what the array must
- * be by a model that is too simple to be wrong: an unsorted list of keys for
- * each domain, with how many attachments have each of them.
+ * A fuzzer for the invalidation array of arm-smmu-v3. The expected contents of
+ * the array are defined by a simple model: for each domain an unsorted list of
+ * keys with the number of their users.
  *
- * An input is a sequence of what the driver does: attach, replace and detach,
- * with memory for it or without. And of what it must not do, but what must do no
- * harm: take out what is not there, add what is not sorted, two tags of one type.
+ * An input is a sequence of operations of the driver: attach, replace and detach,
+ * with and without allocation failures. It also contains invalid operations,
+ * which must be harmless: removing missing entries, adding unsorted lists, and
+ * adding two IOTLB tags of one type.
  *
- * 'make fuzz' lets libFuzzer look for inputs, 'make replay' makes a program that
- * runs those that it is given, or random ones.
+ * 'make fuzz' runs libFuzzer. 'make replay' builds a program that runs inputs from
+ * files or random inputs.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,7 +20,6 @@
 #include <linux/kernel.h>
 #include <linux/slab.h>
 
-#include "../../../drivers/iommu/arm/arm-smmu-v3/arm-smmu-v3-invs.h"
 #include "fuzz.h"
 
 #define FUZZ_DOMAINS		3
@@ -28,11 +28,11 @@
 #define FUZZ_BLOCKS		256
 #define FUZZ_TYPES		(INV_TYPE_ATS_FULL + 1)
 
-/* Of one attachment, and of one domain */
+/* Maximum entries of one attachment and of one domain */
 #define FUZZ_MAX_NEW		48
 #define FUZZ_MAX_ENTRIES	192
 
-/* Far apart, close by, and alike in one half; they are only compared */
+/* Pointers that differ much, little, or in one half. They are only compared. */
 static const uintptr_t fuzz_smmus[] = {
 	1, 2, UINTPTR_MAX / 2, UINTPTR_MAX / 2 + 1, UINTPTR_MAX / 2 + 2,
 	(uintptr_t)UINT32_MAX + 2, UINTPTR_MAX - 1,
@@ -54,7 +54,7 @@ static const unsigned int fuzz_phases[FUZZ_TYPES] = {
 	[INV_TYPE_ATS_FULL] = 2,
 };
 
-/* A list of keys; in that of a domain each is there once, with its users */
+/* A list of keys. Keys in the list of a domain are unique and have users. */
 struct fuzz_list {
 	struct arm_smmu_inv inv[FUZZ_MAX_ENTRIES];
 	size_t num;
@@ -65,13 +65,13 @@ struct fuzz_domain {
 	struct fuzz_list model;
 };
 
-/* An attachment, if there is something in the list */
+/* An attachment if @domain is set */
 struct fuzz_slot {
 	struct fuzz_domain *domain;
 	struct fuzz_list list;
 };
 
-/* It must find in @invs what is @live, and that was so ever since it began */
+/* An invalidation in progress, which must find all entries of @live in @invs */
 struct fuzz_reader {
 	struct fuzz_domain *domain;
 	struct arm_smmu_invs *invs;
@@ -79,7 +79,7 @@ struct fuzz_reader {
 	struct fuzz_list live;
 };
 
-/* @copy is what an array was when it was given to kvfree_rcu() */
+/* @copy contains the array at the time of kvfree_rcu() */
 struct fuzz_block {
 	void *ptr;
 	void *copy;
@@ -95,7 +95,7 @@ static size_t num_blocks;
 
 static const u8 *input, *input_end;
 
-/* Which of the next allocations fails, and whether it did */
+/* The number of the allocation that fails (0: none), and whether it failed */
 static unsigned int fail_alloc;
 static bool alloc_failed;
 static unsigned int warnings;
@@ -104,10 +104,10 @@ static unsigned long sequences, steps;
 static struct {
 	unsigned long attach, replace, detach, most_entries;
 	unsigned long unsorted, missing, two_tags;
-	unsigned long merge_failed, purge_failed, passes;
+	unsigned long merge_failed, purge_failed, invalidations;
 } stats;
 
-/* Inputs that lead to new shapes of the array are worth keeping, too */
+/* Let libFuzzer also keep inputs that result in new shapes of the array */
 static u8 fuzz_shapes[16][16] __section("__libfuzzer_extra_counters");
 
 #define must(condition)							\
@@ -118,13 +118,13 @@ static u8 fuzz_shapes[16][16] __section("__libfuzzer_extra_counters");
 
 static void fuzz_fail(const char *condition, const char *func, int line)
 {
-	fprintf(stderr, "%s:%d: not so: %s\n", func, line, condition);
+	fprintf(stderr, "%s:%d: check failed: %s\n", func, line, condition);
 	fprintf(stderr, "in sequence %lu, %td bytes before its end\n",
 		sequences, input_end - input);
 	abort();
 }
 
-/* What the code under test calls */
+/* Functions called by the code under test */
 
 bool fuzz_warn(bool condition)
 {
@@ -139,7 +139,7 @@ static struct fuzz_block *fuzz_block(const void *ptr)
 	for (i = 0; i < num_blocks; i++)
 		if (blocks[i].ptr == ptr)
 			return &blocks[i];
-	fuzz_fail("there is such an allocation", __func__, __LINE__);
+	fuzz_fail("unknown allocation", __func__, __LINE__);
 	return NULL;
 }
 
@@ -192,7 +192,7 @@ void fuzz_free_rcu(void *ptr, size_t offset)
 	block->copy = fuzz_copy(ptr);
 }
 
-/* Nothing wrote to what was replaced, however long its readers took */
+/* Free replaced arrays and check that they were not modified */
 static void fuzz_grace_period(void)
 {
 	size_t i;
@@ -276,7 +276,7 @@ static void fuzz_model_add(struct fuzz_domain *domain,
 	inv->users++;
 }
 
-/* The users that are left, or -1 if there were none */
+/* Return the number of remaining users, or -1 if there were none */
 static int fuzz_model_remove(struct fuzz_domain *domain,
 			     const struct arm_smmu_inv *key)
 {
@@ -298,7 +298,7 @@ static int fuzz_model_remove(struct fuzz_domain *domain,
 	return 0;
 }
 
-/* The array against the model */
+/* Check the array against the model */
 
 static void fuzz_check_smmu(struct fuzz_domain *domain,
 			    struct arm_smmu_device *smmu)
@@ -349,7 +349,7 @@ static void fuzz_feedback(size_t num_invs, size_t num_trashes)
 	fuzz_shapes[bits[0]][bits[1]]++;
 }
 
-/* Rules that hold whenever nobody is at it */
+/* Check the array between operations */
 static void fuzz_check(struct fuzz_domain *domain)
 {
 	struct arm_smmu_invs *invs = domain->invs;
@@ -366,7 +366,7 @@ static void fuzz_check(struct fuzz_domain *domain)
 		must(invs->inv[i].users == (inv ? inv->users : 0));
 		live += !!inv;
 	}
-	/* No key is there twice, so that none is missing */
+	/* Keys are unique, so equal numbers mean that none is missing */
 	must(live == domain->model.num);
 	must(invs->num_trashes == invs->num_invs - live);
 	must(!invs->num_invs || invs->inv[invs->num_invs - 1].users);
@@ -384,7 +384,7 @@ static void fuzz_check_list(struct fuzz_domain *domain,
 			fuzz_check_smmu(domain, list->inv[i].smmu);
 }
 
-/* What is not part of the key, nor the users */
+/* Check the fields other than the key and the users */
 static void fuzz_check_rest(const struct arm_smmu_inv *inv,
 			    const struct arm_smmu_inv *from)
 {
@@ -399,7 +399,7 @@ static void fuzz_check_untouched(const struct arm_smmu_invs *invs, void *copy)
 	free(copy);
 }
 
-/* What the driver does with it */
+/* Operations of the driver */
 
 static void fuzz_publish(struct fuzz_domain *domain, struct arm_smmu_invs *invs)
 {
@@ -407,7 +407,7 @@ static void fuzz_publish(struct fuzz_domain *domain, struct arm_smmu_invs *invs)
 	domain->invs = invs;
 }
 
-/* With or without room for one more than there are in it */
+/* Allocate an array with zero or one spare entries */
 static struct arm_smmu_invs *fuzz_array(const struct fuzz_list *list)
 {
 	size_t i, spare = list->num ? list->inv[0].size_opcode % 2 : 0;
@@ -425,7 +425,7 @@ static struct arm_smmu_invs *fuzz_array(const struct fuzz_list *list)
 	return invs;
 }
 
-/* NULL if it must not be published: no memory, or it is not sorted */
+/* Return NULL if there is no memory or the list is not sorted */
 static struct arm_smmu_invs *fuzz_merge(struct fuzz_domain *domain,
 					struct fuzz_list *list,
 					unsigned int fail)
@@ -452,7 +452,7 @@ static struct arm_smmu_invs *fuzz_merge(struct fuzz_domain *domain,
 	}
 	must(!IS_ERR_OR_NULL(invs));
 	must(num_blocks == before);
-	/* No more than if nothing was in both */
+	/* The maximum is without common keys */
 	must(invs->max_invs <= domain->model.num + list->num);
 	must(!warnings == fuzz_is_sorted(list));
 	if (warnings) {
@@ -466,7 +466,7 @@ static struct arm_smmu_invs *fuzz_merge(struct fuzz_domain *domain,
 		struct arm_smmu_inv *inv = &invs->inv[i], *from = NULL;
 		size_t j;
 
-		/* Trash may have the key of something new */
+		/* A trash entry may have the same key as a new entry */
 		for (j = 0; j < domain->invs->num_invs && !from; j++)
 			if (domain->invs->inv[j].users &&
 			    fuzz_same_key(&domain->invs->inv[j], inv))
@@ -507,7 +507,7 @@ static void fuzz_unref(struct fuzz_domain *domain, struct fuzz_list *list)
 	size_t i, before = num_blocks;
 	unsigned int missing = 0;
 
-	/* There is no memory, and it needs none */
+	/* The function must not allocate memory */
 	fail_alloc = 1;
 	alloc_failed = false;
 	arm_smmu_invs_unref(invs, to_unref);
@@ -532,7 +532,7 @@ static void fuzz_unref(struct fuzz_domain *domain, struct fuzz_list *list)
 	stats.missing += missing;
 	warnings = 0;
 
-	/* Readers may be at it, and may know the old @num_invs */
+	/* Concurrent readers may still use the old num_invs */
 	for (i = invs->num_invs; i < copy->num_invs; i++)
 		must(!invs->inv[i].users);
 	for (i = 0; i < copy->num_invs; i++)
@@ -602,7 +602,7 @@ static void fuzz_read_end(struct fuzz_reader *reader)
 	}
 	must(!reader->live.num);
 	reader->domain = NULL;
-	stats.passes++;
+	stats.invalidations++;
 }
 
 /* The input */
@@ -639,7 +639,7 @@ static void fuzz_add(struct fuzz_list *list, uintptr_t smmu,
 	inv->id = id;
 	inv->size_opcode = rest;
 	inv->nsize_opcode = ~rest;
-	/* Garbage: nobody must look at it */
+	/* Invalid, as the users of a new entry must not be read */
 	inv->users = (int)rest - 2;
 	if (fuzz_is_ats(inv))
 		inv->ssid = ssid;
@@ -647,7 +647,7 @@ static void fuzz_add(struct fuzz_list *list, uintptr_t smmu,
 		inv->pgsize = (size_t)rest << (rest % 56);
 }
 
-/* A device, with the tag that the domain has on its SMMU if it has one */
+/* Entries of a device, with the existing IOTLB tag of the domain on its SMMU */
 static void fuzz_device(struct fuzz_domain *domain, struct fuzz_list *list)
 {
 	unsigned int what = fuzz_byte(), rest = fuzz_byte();
@@ -678,7 +678,7 @@ static void fuzz_device(struct fuzz_domain *domain, struct fuzz_list *list)
 		fuzz_add(list, smmu, type, id, ssid, rest);
 }
 
-/* Anything, in any order */
+/* Random entries in random order */
 static void fuzz_anything(struct fuzz_list *list)
 {
 	unsigned int num = fuzz_byte() % 8;
@@ -736,7 +736,7 @@ static void fuzz_step(void)
 	switch (op % 8) {
 	case 0:
 	case 1:
-		/* A device is attached, or moves here */
+		/* Attach a device or replace its domain */
 		slot = &slots[fuzz_byte() % FUZZ_SLOTS];
 		fuzz_device(domain, &list);
 		fuzz_replace(slot, domain, &list, fail, fail_purge);
@@ -748,7 +748,7 @@ static void fuzz_step(void)
 		fuzz_replace(slot, domain, &list, fail, fail_purge);
 		break;
 	case 3:
-		/* The next slot that is attached is detached */
+		/* Detach the next attached slot */
 		slot = &slots[fuzz_byte() % FUZZ_SLOTS];
 		while (slot < slots + FUZZ_SLOTS && !slot->domain)
 			slot++;
@@ -760,7 +760,7 @@ static void fuzz_step(void)
 		stats.detach++;
 		break;
 	case 4:
-		/* An attach that fails later, or is not sorted */
+		/* An attach that fails after the merge, or an unsorted list */
 		fuzz_anything(&list);
 		if (op & 0x80)
 			fuzz_sort(&list);
@@ -768,7 +768,7 @@ static void fuzz_step(void)
 		fuzz_check(domain);
 		break;
 	case 5:
-		/* What may not be there, or what others still use */
+		/* Remove entries that may be missing or have other users */
 		fuzz_anything(&list);
 		fuzz_sort(&list);
 		fuzz_unref(domain, &list);
@@ -784,7 +784,7 @@ static void fuzz_step(void)
 	}
 
 	for (reader = readers; reader < readers + FUZZ_READERS; reader++) {
-		/* Some never come to an end */
+		/* Limit the number of arrays kept by readers */
 		if (num_blocks > FUZZ_BLOCKS / 2)
 			fuzz_read_end(reader);
 		if (reader->domain)
@@ -797,12 +797,12 @@ static void fuzz_report(void)
 {
 	printf("%lu sequences of %lu steps without a difference:\n",
 	       sequences, steps);
-	printf("  %lu attached, %lu of them replaced and %lu detached, %lu entries at the most\n",
+	printf("  %lu attached, %lu of them replaced and %lu detached, at most %lu entries\n",
 	       stats.attach, stats.replace, stats.detach, stats.most_entries);
-	printf("  %lu not sorted, %lu entries not there, %lu look-ups of two tags\n",
+	printf("  %lu not sorted, %lu missing entries, %lu lookups of two tags\n",
 	       stats.unsorted, stats.missing, stats.two_tags);
-	printf("  %lu merges and %lu purges without memory, %lu passes of readers\n",
-	       stats.merge_failed, stats.purge_failed, stats.passes);
+	printf("  %lu merges and %lu purges without memory, %lu invalidations\n",
+	       stats.merge_failed, stats.purge_failed, stats.invalidations);
 }
 
 size_t fuzz_random(u8 *data, size_t max_size, unsigned int seed)

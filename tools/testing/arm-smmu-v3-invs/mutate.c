@@ -2,8 +2,8 @@
 #include "fuzz.h"
 
 /*
- * Left alone, libFuzzer makes long sequences of short ones in small steps, and
- * all of them are much alike. So have it start anew now and then.
+ * By default libFuzzer extends short sequences in small steps, so that inputs are
+ * similar. Replace some of them by random inputs.
  */
 size_t fuzz_mutate(u8 *data, size_t size, size_t max_size, unsigned int seed)
 {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Run main.c without a fuzzer: inputs from files, or random ones */
+/* Run main.c without a fuzzer: read inputs from files or generate them */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -58,8 +58,8 @@ static void arm_smmu_debugfs_get_ids(struct arm_smmu_pool *pool,
 }
 
 /*
- * These ids are in no array, and no vSMMU has them. If an id is still used and not
- * dirty, an attach or detach is in progress, or the id is leaked, which is a bug.
+ * No array and no vSMMU has the ASIDs or VMIDs in @ids. If one is still used and not
+ * dirty, an attach or detach is in progress, or it is leaked, which is a bug.
  */
 static void arm_smmu_debugfs_show_unowned(struct seq_file *m, const char *name,
 					  struct arm_smmu_pool *pool,

@@ -7,13 +7,13 @@
 #include <linux/sort.h>
 #include <kunit/visibility.h>
 
-#include "arm-smmu-v3-invs.h"
+#include "arm-smmu-v3.h"
 
 /**
  * DOC: The rules of the array
  *
- * The array is a pure data structure. It issues no commands and takes no locks;
- * its callers do, by these rules.
+ * The array is only a data structure. Its functions issue no commands and take no
+ * locks. Their callers do, by these rules.
  *
  * Writers
  *	Attach and detach change arrays, between arm_smmu_attach_prepare() and
@@ -22,7 +22,7 @@
  *
  * Readers
  *	arm_smmu_domain_inv_range() walks the array from its first entry to its
- *	last under the RCU read lock alone, possibly long after the array was
+ *	last under the RCU read lock only, possibly long after the array was
  *	replaced. It skips trash.
  *
  * What a reader may see change
@@ -30,7 +30,7 @@
  *	entries and to @num_invs. It uses WRITE_ONCE() and the readers use
  *	READ_ONCE() for these two. Both the old and the new value are correct for
  *	a reader, because the STE or CD of the detached device was changed
- *	before. If ATS goes off, the detach waits for the readers.
+ *	before. If ATS is disabled, the detach waits for the readers.
  *	arm_smmu_invs_merge() and arm_smmu_invs_purge() write to a new array,
  *	which rcu_assign_pointer() publishes.
  *
@@ -39,8 +39,9 @@
  *	SMMU use the page table: the dma_wmb() in arm_smmu_write_entry() pairs
  *	with the smp_mb() in arm_smmu_domain_load_invs(). Either the CPU that
  *	changes the page table sees the entry, or the SMMU sees the change.
- *	A device that uses ATS can fill its ATC from the TLB until the TLBI of a
- *	walk that did not see it: a walk loads the array again after its TLBIs.
+ *	A device that uses ATS can fill its ATC from stale TLB entries until the
+ *	TLBIs of a walk are complete, and the walk may have begun before the
+ *	array was published. A walk therefore loads the array again after them.
  *
  * Removing an entry
  *	An entry is removed after the STE or CD was changed. A tag without users
@@ -55,16 +56,16 @@
  *	for it, the trash remains until the next purge or merge.
  *
  * Order
- *	By phase first, so that one walk from the first entry to the last issues
- *	everything of a phase on all SMMUs before anything of the next.
+ *	By phase first, so that a walk from the first entry to the last issues
+ *	all commands of a phase, on all SMMUs, before those of the next phase.
  */
 
 /**
  * arm_smmu_invs_alloc() - Allocate an array
  * @num_invs: how many entries it has
  *
- * There is an entry for each stream that uses ATS, which may be thousands, so the
- * pages need not be contiguous. The memory is accounted to the calling process.
+ * An array has an entry for each stream that uses ATS, which can be thousands, so
+ * contiguous pages are not required. The memory is accounted to the calling process.
  *
  * Context: may sleep.
  * Return: the array, with all entries zero. NULL if there is no memory.
@@ -138,8 +139,8 @@ static size_t arm_smmu_invs_lower_bound(const struct arm_smmu_invs *invs,
  * @to_merge: the entries of the attachment, sorted, each key once. Their @users
  *	are not read.
  *
- * Entries in both arrays get one more user, new entries have one. Trash is left
- * out. @invs and @to_merge do not change, and the caller keeps them.
+ * Entries in both arrays get one more user, new entries have one. Trash is not
+ * copied. @invs and @to_merge do not change, and the caller keeps them.
  *
  * Context: may sleep. Serialised with the other writers by the caller.
  * Return: the new array, or ERR_PTR(-ENOMEM).
@@ -187,7 +188,7 @@ struct arm_smmu_invs *arm_smmu_invs_merge(struct arm_smmu_invs *invs,
 		new++;
 	}
 
-	/* An entry of both arrays takes one place */
+	/* An entry that is in both arrays is in the new one once */
 	new_invs->num_invs = new - new_invs->inv;
 	return new_invs;
 }
@@ -245,7 +246,7 @@ EXPORT_SYMBOL_IF_KUNIT(arm_smmu_invs_unref);
  *
  * Context: may sleep. Serialised with the other writers by the caller.
  * Return: the new array. NULL if there is no trash, or no memory. The caller can
- * go on with @invs then.
+ * then continue to use @invs.
  */
 struct arm_smmu_invs *arm_smmu_invs_purge(struct arm_smmu_invs *invs)
 {

@@ -62,10 +62,10 @@ int arm_smmu_tag_init(struct arm_smmu_device *smmu)
 EXPORT_SYMBOL_IF_KUNIT(arm_smmu_tag_init);
 
 /*
- * The number of ids that are not reserved for default domains. The core warns if
- * an attach to a default domain fails, so user space must not be able to take the
- * last ids. One id is reserved for each device that was in a default domain, and a
- * sixteenth of all ids for devices that are plugged in later.
+ * How many tags are not reserved for default domains. The core warns if an attach
+ * to a default domain fails, so user space must not be able to take the last tags.
+ * One tag is reserved for each device that was attached to a default domain, and a
+ * sixteenth of all tags for devices that are plugged in later.
  */
 static unsigned int arm_smmu_tag_limit(const struct arm_smmu_inv *tag,
 				       const struct arm_smmu_pool *pool)
@@ -83,9 +83,9 @@ static unsigned int arm_smmu_tag_limit(const struct arm_smmu_inv *tag,
 }
 
 /**
- * arm_smmu_tag_keep() - Reserve an id for a device
+ * arm_smmu_tag_keep() - Reserve a tag for a device
  * @master: the device
- * @domain: the domain that it is attached to. An id is reserved only if this is a
+ * @domain: the domain that it is attached to. A tag is reserved only if this is a
  *	default domain that translates.
  *
  * Context: the mutex of the iommu group is held.
@@ -100,7 +100,7 @@ void arm_smmu_tag_keep(struct arm_smmu_master *master,
 }
 
 /**
- * arm_smmu_tag_unkeep() - Undo arm_smmu_tag_keep(), if it has reserved an id
+ * arm_smmu_tag_unkeep() - Undo arm_smmu_tag_keep(), if it has reserved a tag
  * @master: the device, which is being released
  *
  * Context: any. The device is not attached any more.
@@ -133,15 +133,15 @@ static void arm_smmu_tag_disown(const struct arm_smmu_inv *tag,
 /**
  * arm_smmu_tag_alloc() - Allocate a tag
  * @tag: @tag->smmu and @tag->type are set, @tag->id is set here
- * @smmu_domain: the domain that it is for. Some ids are reserved for default
+ * @smmu_domain: the domain that it is for. Some tags are reserved for default
  *	domains.
  *
- * A dirty id is used only if no other id is left, because it must be flushed
+ * A dirty tag is used only if no other tag is left, because it must be flushed
  * first.
  *
  * Context: process context. May wait for the SMMU.
- * Return: 0, -ENOSPC if all ids are used or reserved, or -ETIMEDOUT if only dirty
- * ids are left and the SMMU does not answer.
+ * Return: 0, -ENOSPC if all tags are used or reserved, or -ETIMEDOUT if only dirty
+ * tags are left and the SMMU does not answer.
  */
 int arm_smmu_tag_alloc(struct arm_smmu_inv *tag,
 		       struct arm_smmu_domain *smmu_domain)
@@ -193,7 +193,7 @@ void arm_smmu_tag_free(const struct arm_smmu_inv *tag,
 
 /*
  * After a CFGI timed out, the SMMU may still cache a stale STE or CD, and may use
- * it to add TLB entries with any id. The CMD_SYNC of a TLBI does not prove that the
+ * it to add TLB entries with any tag. The CMD_SYNC of a TLBI does not prove that the
  * CFGI is complete, because the two may be in different queues.
  */
 static int arm_smmu_tag_flush_cfgi(struct arm_smmu_device *smmu)
@@ -252,8 +252,8 @@ int arm_smmu_tag_flush(const struct arm_smmu_inv *tag)
  * @smmu_domain: as for arm_smmu_tag_alloc()
  *
  * If the flush times out, the TLB may still have entries with the tag, and the
- * next owner would hit them. The id is dirty then. arm_smmu_tag_alloc() flushes it
- * again before its next use, so a timeout leaks no id.
+ * next owner would hit them. The tag is dirty then. arm_smmu_tag_alloc() flushes it
+ * again before its next use, so a timeout leaks no tag.
  *
  * Context: may sleep.
  */
@@ -262,7 +262,7 @@ void arm_smmu_tag_flush_and_free(const struct arm_smmu_inv *tag,
 {
 	bool dirty = arm_smmu_tag_flush(tag);
 
-	/* Before it is free, so that the trace of its next owner follows */
+	/* Before the tag is freed, so that the event of its next owner comes later */
 	trace_arm_smmu_tag_put(smmu_domain, tag, 0, !dirty);
 	if (dirty)
 		dev_warn_ratelimited(tag->smmu->dev,

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* A warning is counted each time: the fuzzer knows when there must be one */
+/* Count all warnings, to compare them with the expected number */
 #ifndef _INVS_FUZZ_BUG_H
 #define _INVS_FUZZ_BUG_H
 

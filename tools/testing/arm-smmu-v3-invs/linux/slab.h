@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* The allocations of the array, which may fail and are accounted for */
+/* Allocations of the array, with fault injection and leak detection */
 #ifndef _INVS_FUZZ_SLAB_H
 #define _INVS_FUZZ_SLAB_H
 
@@ -8,7 +8,7 @@
 #include <linux/err.h>
 #include <linux/types.h>
 
-/* With it UBSan checks indices */
+/* Required by UBSan to check array indices */
 #undef __counted_by
 #if __has_attribute(__counted_by__)
 #define __counted_by(member)	__attribute__((__counted_by__(member)))

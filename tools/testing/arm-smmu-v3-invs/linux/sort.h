@@ -2,7 +2,7 @@
 #ifndef _INVS_FUZZ_SORT_H
 #define _INVS_FUZZ_SORT_H
 
-/* For prototypes of functions that nobody calls */
+/* Types used in prototypes of unused functions */
 typedef void (*swap_r_func_t)(void *a, void *b, int size, const void *priv);
 typedef void (*swap_func_t)(void *a, void *b, int size);
 typedef int (*cmp_r_func_t)(const void *a, const void *b, const void *priv);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Test nested translation of the arm-smmu-v3 driver as a VMM uses it, with one
- * device and with several that share domains. This program is the guest too: it
- * writes stage-1 tables, stream table entries and commands, and checks where the
- * DMA of devices bound to vfio-pci goes.
+ * Test nested translation of the arm-smmu-v3 driver, with one device and with
+ * several devices that share domains. The program acts as both the VMM and the
+ * guest: it writes stage-1 tables, stream table entries and commands, and checks
+ * which pages are written by DMA of devices bound to vfio-pci.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -28,12 +28,12 @@
 #include "arm_smmu_v3_utils.h"
 
 /*
- * An IOMMU may drop a cached translation at any time. Only one that is known to
- * keep it, like QEMU's, can be expected to use it.
+ * An SMMU may drop a cached translation at any time. Expect stale translations
+ * only from implementations known to keep them, such as QEMU's.
  */
 static bool expect_stale;
 
-/* A device, whatever its SMMU supports */
+/* A device behind any SMMU */
 FIXTURE(smmu)
 {
 	struct smmu_test t;
@@ -70,7 +70,7 @@ TEST_F(smmu, hw_info)
 	ASSERT_NE(0, FIELD_GET(IDR0_TTF, idr0) & IDR0_TTF_AARCH64);
 	ASSERT_EQ(0, t->info.__reserved);
 
-	/* The kernel clears what follows its own structure */
+	/* The kernel clears the buffer beyond its own structure */
 	memset(buf, 0xff, sizeof(buf));
 	ASSERT_EQ(0, iommufd_cmd(t, IOMMU_GET_HW_INFO, &cmd));
 	ASSERT_EQ(sizeof(t->info), cmd.data_len);
@@ -78,7 +78,7 @@ TEST_F(smmu, hw_info)
 	memcpy(&tail, buf + sizeof(t->info), sizeof(tail));
 	ASSERT_EQ(0, tail);
 
-	/* It writes no more than the caller has room for */
+	/* The kernel writes no more than data_len bytes */
 	memset(buf, 0xff, sizeof(buf));
 	cmd.data_len = offsetof(struct iommu_hw_info_arm_smmuv3, iidr);
 	ASSERT_EQ(0, iommufd_cmd(t, IOMMU_GET_HW_INFO, &cmd));
@@ -96,12 +96,12 @@ TEST_F(smmu, hw_info)
 	cmd.in_data_type = IOMMU_HW_INFO_TYPE_INTEL_VTD;
 	ASSERT_EQ(-EOPNOTSUPP, iommufd_cmd(t, IOMMU_GET_HW_INFO, &cmd));
 
-	/* Nesting takes both stages */
+	/* Nesting requires both stages */
 	if (!parent_alloc(t, &hwpt_id))
 		ASSERT_EQ(IDR0_S1P | IDR0_S2P, idr0 & (IDR0_S1P | IDR0_S2P));
 }
 
-/* Where the DMA of each device to the window goes */
+/* Check which page is written by each device's DMA to the window */
 static void check_hit(struct __test_metadata *_metadata, struct smmu_test *t,
 		      unsigned int num, enum hit hit)
 {
@@ -129,7 +129,7 @@ static void check_window(struct __test_metadata *_metadata, struct smmu_test *t,
 	window_map(t, t->page_b);
 	check_hit(_metadata, t, num, HIT_B);
 
-	/* Page B must leave the TLB even if no DMA sees the window unmapped */
+	/* The translation to page B must go even without a DMA in between */
 	window_unmap(t);
 	window_map(t, t->page_a);
 	check_hit(_metadata, t, num, HIT_A);
@@ -146,7 +146,7 @@ TEST_F_TIMEOUT(smmu, ioas, 60)
 	ASSERT_EQ(HIT_B, dma(&self->t, self->t.ipa_b));
 }
 
-/* Stage 2 alone */
+/* Stage 2 only */
 TEST_F_TIMEOUT(smmu, nest_parent, 60)
 {
 	struct smmu_test *t = &self->t;
@@ -169,7 +169,7 @@ TEST_F_TIMEOUT(smmu, nest_parent, 60)
 	ASSERT_EQ(HIT_A, dma(t, t->ipa_a));
 }
 
-/* A vSMMU, and the device attached to the IOAS */
+/* A vSMMU and a device attached to the IOAS */
 FIXTURE(viommu)
 {
 	struct smmu_test t;
@@ -206,7 +206,7 @@ TEST_F(viommu, objects)
 				  &viommu_id));
 	ASSERT_EQ(0, destroy(t, viommu_id));
 
-	/* A device has one vDEVICE, whatever its virt_id */
+	/* A device has at most one vDEVICE, independent of the virt_id */
 	ASSERT_EQ(0, vdevice_alloc(t, 1, &vdevice_id));
 	ASSERT_EQ(-EEXIST, vdevice_alloc(t, 1, &id));
 	ASSERT_EQ(-EEXIST, vdevice_alloc(t, 2, &id));
@@ -225,7 +225,7 @@ TEST_F(viommu, objects)
 	ASSERT_EQ(0, destroy(t, t->parent_id));
 }
 
-/* A parent that another driver has made, here that of the mock devices */
+/* A parent allocated by another driver, the one of the mock devices */
 TEST_F(viommu, foreign_parent)
 {
 	struct smmu_test *t = &self->t;
@@ -256,7 +256,7 @@ TEST_F(viommu, foreign_parent)
 	ASSERT_EQ(0, destroy(t, mock.mock_domain.out_stdev_id));
 }
 
-/* More vSMMUs, one after the other, than there can be VMIDs */
+/* Allocate and destroy more vSMMUs than there are VMIDs */
 TEST_F_TIMEOUT(viommu, many, 300)
 {
 	unsigned int num = self->t.info.idr[0] & IDR0_VMID16 ? 1 << 16 : 1 << 8;
@@ -281,7 +281,7 @@ TEST_F(viommu, vste)
 	ASSERT_EQ(0, nested_alloc_cfg(t, STE_0_CFG_BYPASS, &id));
 	ASSERT_EQ(0, nested_alloc_s1(t, &id));
 
-	/* V=0: the rest is ignored */
+	/* V=0: all other bits are ignored */
 	ASSERT_EQ(0, nested_alloc(t, 0, 0, &id));
 	ASSERT_EQ(0, nested_alloc(t, ~STE_0_V, -1, &id));
 
@@ -293,7 +293,7 @@ TEST_F(viommu, vste)
 			TH_LOG("Cfg %d", i);
 	}
 
-	/* A reserved bit, a field the guest must not set, ATS with stage 1 only */
+	/* A reserved bit, a field forbidden for guests, ATS with stage 1 only */
 	ASSERT_EQ(-EIO, nested_alloc(t, s1 | BIT_ULL(52), ste1_s1(), &id));
 	ASSERT_EQ(-EIO, nested_alloc(t, s1, ste1_s1() | STE_1_MEV, &id));
 	ASSERT_EQ(-EIO, nested_alloc(t, s1, ste1_s1() |
@@ -372,8 +372,8 @@ TEST_F(viommu, invalidate_errors)
 }
 
 /*
- * Before the guest enables its SMMU the device has no vSID. Bypass and abort do
- * not need one. Stage 1 does: its attach fails and changes nothing.
+ * Before the guest enables its SMMU, the device has no vSID. Bypass and abort do
+ * not require one. Attaching to stage 1 fails without one and changes nothing.
  */
 TEST_F_TIMEOUT(viommu, no_vdevice, 120)
 {
@@ -391,7 +391,7 @@ TEST_F_TIMEOUT(viommu, no_vdevice, 120)
 	ASSERT_EQ(0, nested_alloc_cfg(t, STE_0_CFG_ABORT, &abort_id));
 	ASSERT_EQ(0, nested_alloc(t, 0, 0, &invalid_id));
 
-	/* Fail from the IOAS, stage 2, each vSTE, and detached */
+	/* Attached to the IOAS, stage 2 and each vSTE, and detached */
 	ASSERT_EQ(-ENOENT, attach(t, t->s1_id));
 	ASSERT_EQ(HIT_A, dma(t, t->ipa_a));
 	ASSERT_EQ(HIT_NONE, dma(t, S1_IOVA));
@@ -434,7 +434,7 @@ TEST_F_TIMEOUT(viommu, no_vdevice, 120)
 	ASSERT_FALSE(wait_vevent(t, 500));
 }
 
-/* A device with a vSID @vsid, attached to its stage 1 */
+/* Attach a device with the given vSID to a stage 1 */
 static const char *open_nested(struct smmu_test *t, u32 vsid)
 {
 	const char *reason = open_device(t);
@@ -522,7 +522,7 @@ TEST_F_TIMEOUT(nested, attach, 60)
 	ASSERT_EQ(HIT_NONE, dma(t, S1_IOVA));
 }
 
-/* The faults that the guest is told of, each at a page of its own */
+/* Faults to be reported to the guest, each at a separate page */
 struct faults {
 	u32 vsid;
 	unsigned int num;
@@ -533,9 +533,9 @@ struct faults {
 };
 
 /*
- * Read one event, if there is one within @timeout_ms, and check that it is of an
- * expected fault. A write may fault many times and events may be late, so it
- * need not be the newest fault.
+ * Wait for an event and check that it reports an expected fault. A write may
+ * fault many times and events may arrive late, so the event need not report the
+ * newest fault.
  */
 static bool read_vevent(struct __test_metadata *_metadata, struct smmu_test *t,
 			const struct faults *faults, int timeout_ms, u64 *iova)
@@ -575,7 +575,7 @@ static void check_fault(struct __test_metadata *_metadata, struct smmu_test *t,
 		ASSERT_TRUE(read_vevent(_metadata, t, faults, 2000, &event_iova));
 }
 
-/* Nothing but late events of the faults so far */
+/* Accept only late events of earlier faults */
 static void check_no_fault(struct __test_metadata *_metadata,
 			   struct smmu_test *t, struct faults *faults)
 {
@@ -592,7 +592,7 @@ TEST_F(nested, vevent)
 
 	open_veventq(t);
 
-	/* Twice: the first must not be the last */
+	/* Reporting must continue after the first fault */
 	check_fault(_metadata, t, &faults, S1_UNMAPPED(0), EVT_ID_TRANSLATION);
 	check_fault(_metadata, t, &faults, S1_UNMAPPED(1), EVT_ID_TRANSLATION);
 
@@ -602,7 +602,7 @@ TEST_F(nested, vevent)
 	ASSERT_EQ(HIT_A, dma(t, S1_IOVA));
 	check_no_fault(_metadata, t, &faults);
 
-	/* Faults of stage 2, and those without stage 1, are the host's */
+	/* Stage-2 faults and faults without stage 1 are not reported to the guest */
 	s1_map(&t->s1, S1_IOVA_3, t->window.iova, 0);
 	ASSERT_EQ(HIT_NONE, dma(t, S1_IOVA_3));
 	check_no_fault(_metadata, t, &faults);
@@ -612,8 +612,8 @@ TEST_F(nested, vevent)
 }
 
 /*
- * With a BAR that is mapped, an MSI and an event a VMM has taken all the locks that
- * it may hold together. Only lockdep can object to their order: see the kernel log.
+ * Mapping a BAR, enabling an MSI and reading an event takes all locks that a VMM
+ * can nest. Wrong lock order is reported by lockdep in the kernel log only.
  */
 TEST_F(nested, msi)
 {
@@ -627,7 +627,7 @@ TEST_F(nested, msi)
 	check_fault(_metadata, t, &faults, S1_UNMAPPED(0), EVT_ID_TRANSLATION);
 }
 
-/* The hypervisor moves pages while stage 1 stays the same */
+/* The host changes stage 2 below an unchanged stage 1 */
 TEST_F(nested, stage2_unmap)
 {
 	struct smmu_test *t = &self->t;
@@ -647,8 +647,8 @@ TEST_F(nested, stage2_unmap)
 	ASSERT_EQ(HIT_NONE, dma(t, S1_IOVA_2));
 
 	/*
-	 * The same with a page that holds a stage-1 table. The unmap must drop
-	 * the stage-2 translation that the walk has used, too.
+	 * The same for a page that contains a stage-1 table. The unmap must also
+	 * invalidate the stage-2 translation used by the table walk.
 	 */
 	fill_s1(t, &s1_b, OFF_TABLES_B);
 	s1_map(&s1_b, S1_IOVA, t->ipa_b, 0);
@@ -669,7 +669,7 @@ TEST_F(nested, stage2_unmap)
 	ASSERT_EQ(HIT_NONE, dma(t, S1_IOVA));
 }
 
-/* Arrays of commands: one vSID will do */
+/* Arrays of commands, which need only one variant of the vSID */
 FIXTURE(array)
 {
 	struct smmu_test t;
@@ -698,7 +698,7 @@ static void fill_cmds(struct iommu_viommu_arm_smmuv3_invalidate *cmds, u32 num)
 	}
 }
 
-/* Have page A cached for S1_IOVA, and page B in the table */
+/* Cache a translation to page A, then change the table to page B */
 static void make_stale(struct __test_metadata *_metadata, struct smmu_test *t)
 {
 	s1_map(&t->s1, S1_IOVA, t->ipa_a, 0);
@@ -707,7 +707,7 @@ static void make_stale(struct __test_metadata *_metadata, struct smmu_test *t)
 	s1_map(&t->s1, S1_IOVA, t->ipa_b, 0);
 }
 
-/* The commands before a bad one are issued and counted */
+/* Commands before an illegal one are issued and counted */
 TEST_F_TIMEOUT(array, illegal, 60)
 {
 	static const u32 bad[] = { 0, 1, 2, 62, 63, 64, 65, 126, 127, 128, 255 };
@@ -750,9 +750,9 @@ TEST_F(array, fault)
 	cmds[0].cmd[1] = __cpu_to_le64(S1_IOVA);
 
 	/*
-	 * The driver may give up at the start of the block that it cannot read
-	 * in full, so the exact number is its choice. But a page of 256 commands
-	 * or more is several blocks: some are issued before the fault.
+	 * The driver copies commands in blocks and may stop before the first
+	 * incomplete block, so the exact count is not specified. A page contains
+	 * several blocks, so some commands are issued before the fault.
 	 */
 	make_stale(_metadata, t);
 	num = 2 * readable;
@@ -761,7 +761,7 @@ TEST_F(array, fault)
 	ASSERT_LE(num, readable);
 	ASSERT_EQ(HIT_B, dma(t, S1_IOVA));
 
-	/* The last one that it counts is issued as well as the first */
+	/* The last counted command is issued, too */
 	cmds[0].cmd[1] = __cpu_to_le64(S1_IOVA_2);
 	cmds[num - 1].cmd[1] = __cpu_to_le64(S1_IOVA);
 	make_stale(_metadata, t);
@@ -771,7 +771,7 @@ TEST_F(array, fault)
 	ASSERT_EQ(HIT_B, dma(t, S1_IOVA));
 }
 
-/* The largest array, one that is too large, and an empty one */
+/* The largest array, a too large array, and an empty array */
 TEST_F_TIMEOUT(array, extremes, 120)
 {
 	struct iommu_viommu_arm_smmuv3_invalidate *cmds;
@@ -796,7 +796,7 @@ TEST_F_TIMEOUT(array, extremes, 120)
 }
 
 /*
- * The guest changes an entry that the SMMU has cached. @cmd invalidates it,
+ * The guest changes an entry cached by the SMMU. @cmd invalidates the entry,
  * @other does not.
  */
 FIXTURE(invalidate)
@@ -868,7 +868,7 @@ FIXTURE_SETUP(invalidate)
 	s1_map(&self->s1_b, S1_IOVA, t->ipa_b, 0);
 	ASSERT_EQ(HIT_A, dma(t, S1_IOVA));
 
-	/* With a new ASID, which the TLB does not have, only the CD can be stale */
+	/* The new ASID has no TLB entries, so only the CD can be stale */
 	if (variant->cd)
 		s1_make_cd(t->cd, &self->s1_b, ASID_2, t->info.idr[5]);
 	else
@@ -893,7 +893,7 @@ TEST_F(invalidate, stale_without)
 	struct smmu_test *t = &self->t;
 
 	if (!expect_stale)
-		SKIP(return, "an SMMU need not cache; use --expect-stale if this one does");
+		SKIP(return, "an SMMU need not cache; use --expect-stale for one that does");
 
 	ASSERT_EQ(HIT_A, dma(t, S1_IOVA));
 	ASSERT_EQ(0, invalidate_one(t, variant->other[0], variant->other[1]));
@@ -987,7 +987,7 @@ FIXTURE_TEARDOWN(share)
 	close_devices(self->t, self->num);
 }
 
-/* iommufd makes as many domains for the IOAS as it must */
+/* iommufd allocates as many domains for the IOAS as required */
 TEST_F_TIMEOUT(share, ioas, 60)
 {
 	check_window(_metadata, self->t, self->num);
@@ -1005,7 +1005,7 @@ static void check_shared(struct __test_metadata *_metadata, struct smmu_test *t,
 	}
 	ASSERT_EQ(-EBUSY, destroy(t, hwpt_id));
 
-	/* Each one away and back, while the others stay */
+	/* Detach and attach each device while the others stay attached */
 	for (i = 0; i < num; i++) {
 		ASSERT_EQ(0, detach(&t[i]));
 		ASSERT_EQ(HIT_NONE, dma(&t[i], t->ipa_a));
@@ -1023,7 +1023,7 @@ static void check_shared(struct __test_metadata *_metadata, struct smmu_test *t,
 	check_window(_metadata, t, num);
 }
 
-/* Stage 1, if there is one */
+/* Stage 1 if supported, else stage 2 */
 TEST_F_TIMEOUT(share, hwpt, 120)
 {
 	struct smmu_test *t = self->t;
@@ -1043,7 +1043,7 @@ TEST_F_TIMEOUT(share, nest_parent, 120)
 	check_shared(_metadata, t, self->num, t->parent_id);
 }
 
-/* What debugfs says. It has lines about devices that are not under test, too. */
+/* The debugfs files also contain domains of devices that are not under test. */
 #define DEBUGFS_WORD	64
 
 static const char *read_debugfs(const struct smmu_test *t, char *text)
@@ -1051,7 +1051,7 @@ static const char *read_debugfs(const struct smmu_test *t, char *text)
 	const char *reason = read_debugfs_file(t->test_device, text);
 
 	if (!reason)
-		VFIO_ASSERT_TRUE(!strstr(text, " lost\n") &&
+		VFIO_ASSERT_TRUE(!strstr(text, " unowned\n") &&
 				 !strstr(text, " dirty\n"));
 	return reason;
 }
@@ -1061,7 +1061,7 @@ static const char *next_line(const char *line)
 	return strchr(line, '\n') + 1;
 }
 
-/* The lines about a domain, from "domain" on; none if there are none */
+/* Copy the lines about a domain, or an empty string if there are none */
 static void debugfs_block(const char *text, const char *domain, char *block)
 {
 	char line[DEBUGFS_WORD * 2];
@@ -1080,7 +1080,7 @@ static void debugfs_block(const char *text, const char *domain, char *block)
 	block[to - from] = 0;
 }
 
-/* How many users the entries of @type and @id have in a block; -1: no entry */
+/* Users of the entry with @type and @id in a block, -1 if there is no entry */
 static int debugfs_users(const char *block, const char *smmu, const char *type,
 			 unsigned int id)
 {
@@ -1096,7 +1096,7 @@ static int debugfs_users(const char *block, const char *smmu, const char *type,
 	return atoi(entry + strlen(key));
 }
 
-/* The domain that the first device is attached to, and was not @before */
+/* Find the domain of the first device that does not exist in @before */
 static void debugfs_new_domain(struct __test_metadata *_metadata,
 			       struct smmu_test *t, const char *before,
 			       char *domain)
@@ -1122,9 +1122,9 @@ static void debugfs_new_domain(struct __test_metadata *_metadata,
 }
 
 /*
- * The @attached devices, a bit for each, are all that is attached to @domain:
- * the files of their SMMUs have the same array, with as many users of each tag
- * as there are devices, and no other file has it.
+ * Check that exactly the devices of the bitmap @attached are attached to @domain.
+ * The files of their SMMUs contain the same array, in which the users of each
+ * IOTLB tag are the number of devices. Other files do not contain the domain.
  */
 static void check_debugfs(struct __test_metadata *_metadata, struct smmu_test *t,
 			  unsigned int num, const char *domain,
@@ -1203,8 +1203,8 @@ TEST_F_TIMEOUT(share, debugfs, 60)
 }
 
 /*
- * A second IOAS with the same memory, and with a window of its own at the same
- * address. @second allocates and maps in it; DMA is done with @t.
+ * Create a second IOAS with the same memory and a separate window at the same
+ * address. @second is for allocations and mappings in it. DMA uses @t.
  */
 static void open_second_ioas(const struct smmu_test *t, unsigned int num,
 			     struct smmu_test *second, struct iommu *iommu)
@@ -1224,8 +1224,8 @@ static void open_second_ioas(const struct smmu_test *t, unsigned int num,
 }
 
 /*
- * Each device goes from one IOAS to the other and back with each choice of where
- * the others are. @pt has for each device what to attach in either IOAS.
+ * Move each device between two IOASes for every combination of attachments of the
+ * other devices. @pt contains the objects of each device to attach in each IOAS.
  */
 static void check_moves(struct __test_metadata *_metadata, struct smmu_test *t,
 			struct smmu_test *second, unsigned int num,
@@ -1234,9 +1234,9 @@ static void check_moves(struct __test_metadata *_metadata, struct smmu_test *t,
 	unsigned int round, i;
 
 	for (round = 0; round <= 1 << num; round++) {
-		/* Gray code: one device moves. The last is in the second first. */
+		/* Gray code: one device moves in each round, the last one first */
 		u32 in_second = round ^ round >> 1 ^ 1 << (num - 1);
-		/* Nothing that a device has cached before stays right */
+		/* Make all translations cached in earlier rounds stale */
 		bool swap = round & 1;
 
 		window_map(t, swap ? t->page_b : t->page_a);
@@ -1257,7 +1257,7 @@ static void check_moves(struct __test_metadata *_metadata, struct smmu_test *t,
 TEST_F_TIMEOUT(share, move, 120)
 {
 	struct smmu_test second[MAX_TEST_DEVICES], *t = self->t;
-	/* What is made for another SMMU */
+	/* Allocates its domains for another SMMU */
 	struct smmu_test *last = &second[self->num - 1];
 	u32 hwpts[MAX_TEST_DEVICES][2], parents[MAX_TEST_DEVICES][2];
 	struct iommu iommu;
@@ -1285,7 +1285,7 @@ TEST_F_TIMEOUT(share, move, 120)
 	check_moves(_metadata, t, second, self->num, parents);
 }
 
-/* A group has one domain at a time, whatever SMMU else has it */
+/* All devices of a group use the same domain */
 FIXTURE(group)
 {
 	struct smmu_test t[MAX_TEST_DEVICES];
@@ -1313,7 +1313,7 @@ TEST_F_TIMEOUT(group, hwpt, 60)
 	ASSERT_EQ(0, hwpt_alloc(t, t->iommu->ioas_id, 0, NULL, &hwpt_id));
 	attach_at(_metadata, &t[2], hwpt_id, t->window.iova);
 
-	/* Either device of the group takes the other one along */
+	/* Attaching one device of the group moves the other one */
 	for (i = 0; i < 2; i++) {
 		attach_at(_metadata, &t[i], hwpt_id, t->window.iova);
 		check_window(_metadata, t, one_group.num);
@@ -1321,7 +1321,7 @@ TEST_F_TIMEOUT(group, hwpt, 60)
 		check_window(_metadata, t, one_group.num);
 	}
 
-	/* One of them is enough to keep the group there */
+	/* One attached device keeps the group in its domain */
 	ASSERT_EQ(0, detach(&t[0]));
 	ASSERT_EQ(-EINVAL, attach(&t[0], hwpt_id));
 	ASSERT_EQ(0, detach(&t[1]));
@@ -1334,7 +1334,7 @@ TEST_F_TIMEOUT(group, hwpt, 60)
 	check_window(_metadata, t, one_group.num);
 }
 
-/* Nested domains over one parent, of guests that need not know each other */
+/* Nested domains of independent guests on one parent */
 FIXTURE(nests)
 {
 	struct smmu_test t[MAX_TEST_DEVICES];
@@ -1344,7 +1344,7 @@ FIXTURE(nests)
 FIXTURE_VARIANT(nests)
 {
 	const struct layout *layout;
-	/* Devices of one vSMMU have the same number */
+	/* Devices with equal numbers share a vSMMU */
 	u8 vsmmu[MAX_TEST_DEVICES];
 };
 
@@ -1409,17 +1409,17 @@ TEST_F_TIMEOUT(nests, stage2_unmap, 60)
 	check_window(_metadata, self->t, self->num);
 }
 
-/* Each choice of who is attached to the parent itself */
-TEST_F_TIMEOUT(nests, beside_naked, 240)
+/* Every combination of direct and nested attachments to the parent */
+TEST_F_TIMEOUT(nests, beside_direct, 240)
 {
 	struct smmu_test *t = self->t;
 	unsigned int round, i;
 
 	for (round = 0; round <= 1 << self->num; round++) {
-		u32 naked = round ^ round >> 1;
+		u32 direct = round ^ round >> 1;
 
 		for (i = 0; i < self->num; i++) {
-			if (naked >> i & 1)
+			if (direct >> i & 1)
 				attach_at(_metadata, &t[i], t->parent_id,
 					  t->window.iova);
 			else
@@ -1431,8 +1431,8 @@ TEST_F_TIMEOUT(nests, beside_naked, 240)
 }
 
 /*
- * Every vSMMU has a VMID on its SMMU, with as many users as devices of it are
- * attached, and so many has what they need in the array of the parent
+ * Every vSMMU has a VMID on its SMMU. Its users, and the users of the entries in
+ * the invalidation array of the parent, are the number of attached devices.
  */
 static void check_vsmmus(struct __test_metadata *_metadata, struct smmu_test *t,
 			 unsigned int num, bool attached)
@@ -1512,7 +1512,7 @@ TEST_F_TIMEOUT(nests, debugfs, 60)
 	}
 }
 
-/* A device goes away as it is, and comes back */
+/* Close each device without detaching it, then open it again */
 TEST_F_TIMEOUT(nests, close, 120)
 {
 	struct smmu_test *t = self->t;
@@ -1529,14 +1529,14 @@ TEST_F_TIMEOUT(nests, close, 120)
 		t[i].device = vfio_pci_device_init(t[i].test_device->bdf,
 						   t->iommu);
 		ASSERT_EQ(NULL, open_dma(&t[i]));
-		/* The vDEVICE has gone with the device */
+		/* Closing the device has destroyed the vDEVICE */
 		ASSERT_EQ(0, vdevice_alloc(&t[i], VSID + i, &t[i].vdevice_id));
 		attach_at(_metadata, &t[i], t[i].s1_id, S1_IOVA_2);
 		check_window(_metadata, t, self->num);
 	}
 }
 
-/* From a vSMMU on one parent to one on another; bypass needs no vDEVICE */
+/* Between vSMMUs on different parents; bypass does not require a vDEVICE */
 TEST_F_TIMEOUT(nests, move, 120)
 {
 	struct smmu_test second[MAX_TEST_DEVICES], *t = self->t;
@@ -1569,8 +1569,8 @@ TEST_F_TIMEOUT(nests, move, 120)
 }
 
 /*
- * Two guests that use the same ASID and the same addresses for different pages:
- * the first device's translations are of page A, the second's of page B.
+ * Two guests that use the same ASID and addresses for different pages. The
+ * translations of the first device are to page A, of the second to page B.
  */
 FIXTURE(guests)
 {
@@ -1634,7 +1634,7 @@ TEST_F(guests, same_asid)
 	check_window(_metadata, t, 2);
 }
 
-/* What one guest invalidates is invalid for itself and for nobody else */
+/* An invalidation affects only the guest that sends it */
 TEST_F(guests, invalidate)
 {
 	struct smmu_test *t = self->t;
@@ -1653,8 +1653,8 @@ TEST_F(guests, invalidate)
 }
 
 /*
- * Everything is undone in every order that the objects' references allow. DMA of
- * the device that is still there goes on.
+ * Undo everything in every order allowed by the references of the objects. DMA of
+ * devices that are still attached continues to work.
  */
 enum { LEAVE, DESTROY_VDEVICE, DESTROY_S1, DESTROY_VSMMU, NUM_STEPS };
 
@@ -1722,7 +1722,7 @@ static int undo(struct smmu_test *t, u8 step, bool replace)
 static void teardown_in_order(struct __test_metadata *_metadata,
 			      struct teardown *d)
 {
-	/* A tag that is used again must not bring the old page back */
+	/* Stale translations of a reused IOTLB tag hit the other page */
 	enum hit hit = d->num++ & 1 ? HIT_B : HIT_A;
 	struct smmu_test *t = d->t;
 	u32 done = 0;
@@ -1790,7 +1790,7 @@ static void each_order(struct __test_metadata *_metadata, struct teardown *d,
 TEST_F_TIMEOUT(teardown, each_order, 300)
 {
 	each_order(_metadata, &self->d, 0, 0);
-	/* The vDEVICE before, between and after the other two, times C(8, 4) */
+	/* Each vDEVICE has 3 positions; C(8, 4) ways to interleave the devices */
 	ASSERT_EQ(3 * 3 * 70, self->d.num);
 }
 
@@ -1849,8 +1849,8 @@ FIXTURE_TEARDOWN(unlike)
 }
 
 /*
- * Attach device @dev to @hwpt_id of the other one, from the IOAS, a domain of its
- * own and nothing. If its SMMU lacks the @stage, it stays where it was.
+ * Attach device @dev to @hwpt_id of the other device: from the IOAS, from another
+ * domain and detached. Without support for @stage the attachment must not change.
  */
 static void check_unlike(struct __test_metadata *_metadata, struct smmu_test *t,
 			 int dev, u32 hwpt_id, u32 stage)
@@ -1903,7 +1903,7 @@ TEST_F_TIMEOUT(unlike, nest_parent, 120)
 	const char *reason;
 	u32 id;
 
-	/* Only the first can nest, if any */
+	/* At most the first SMMU supports nesting */
 	ASSERT_EQ(-EOPNOTSUPP, parent_alloc(&t[1], &id));
 	if (!(t->info.idr[0] & IDR0_S2P)) {
 		ASSERT_EQ(-EOPNOTSUPP, parent_alloc(&t[0], &id));
@@ -1925,10 +1925,10 @@ TEST_F_TIMEOUT(unlike, nest_parent, 120)
 }
 
 /*
- * Let each allocation of each ioctl fail in turn. When the ioctl fails, nothing
- * has changed; when it succeeds in spite of it, everything has.
+ * Inject a failure into each allocation of each ioctl. If the ioctl fails nothing
+ * must have changed, and if it succeeds it must have taken effect completely.
  *
- * The second device is attached, replaced and detached, the first is a witness.
+ * Operations are on the second device. The first device must not be affected.
  */
 enum place {
 	AT_IOAS,
@@ -1942,14 +1942,14 @@ enum place {
 
 struct fail_nth {
 	struct smmu_test t[2];
-	/* The IOAS and the HWPT are of the second IOAS, with page B */
+	/* AT_IOAS and AT_HWPT use the second IOAS, which maps page B */
 	struct smmu_test second[2];
 	struct iommu second_iommu;
 	u32 pt[2][NUM_PLACES];
 	enum place at[2];
 	int fd;
 	unsigned int failed;
-	/* The files of both SMMUs in debugfs, as they should stay */
+	/* Expected debugfs files of both SMMUs */
 	char *debugfs[2];
 	/* For ioctls() */
 	u8 *page;
@@ -2003,7 +2003,7 @@ static int write_files(const char *pattern, const char *value)
 	return num;
 }
 
-/* Nothing of this matters to a task that does not ask for failures */
+/* The settings have no effect on tasks that do not write to fail-nth */
 static const char *open_fail_nth(int *fd)
 {
 	*fd = open("/proc/thread-self/fail-nth", O_RDWR);
@@ -2060,7 +2060,7 @@ static void fail_begin(struct __test_metadata *_metadata, struct fail_nth *f,
 	ASSERT_EQ(len, pwrite(f->fd, buf, len, 0));
 }
 
-/* Has anything failed? Then it was before this, which may fail as well. */
+/* Return true if an allocation failed. Reset fail-nth, which may fail too. */
 static bool fail_end(struct fail_nth *f)
 {
 	char buf[16] = "";
@@ -2073,7 +2073,7 @@ static bool fail_end(struct fail_nth *f)
 	return failed;
 }
 
-/* Memory, and what iommufd has of its own: objects, reserved regions, pages */
+/* Out of memory, or injected by iommufd: objects, reserved regions, pages */
 static bool fail_errno(int ret)
 {
 	return ret == -ENOMEM || ret == -ENOENT || ret == -EINVAL ||
@@ -2098,7 +2098,7 @@ static void note_debugfs(struct __test_metadata *_metadata, struct fail_nth *f)
 	}
 }
 
-/* All ids and arrays are back */
+/* All ASIDs, VMIDs and arrays are as before */
 static void check_noted(struct __test_metadata *_metadata, struct fail_nth *f)
 {
 	static char text[DEBUGFS_SIZE];
@@ -2158,14 +2158,14 @@ static void fail_move(struct __test_metadata *_metadata, struct fail_nth *f,
 	ASSERT_EQ(0, ret);
 }
 
-/* With the witness anywhere, from any place to any other */
+/* From every place to every other, with the first device at each place */
 TEST_F_TIMEOUT(fail_nth, attach, 300)
 {
-	enum place witness, from, to;
+	enum place other, from, to;
 	struct fail_nth *f = &self->f;
 
-	for (witness = 0; witness < DETACHED; witness++) {
-		ASSERT_EQ(0, place(f, 0, witness));
+	for (other = 0; other < DETACHED; other++) {
+		ASSERT_EQ(0, place(f, 0, other));
 		for (from = 0; from < NUM_PLACES; from++)
 			for (to = 0; to < NUM_PLACES; to++)
 				if (from != to)
@@ -2174,7 +2174,7 @@ TEST_F_TIMEOUT(fail_nth, attach, 300)
 	ASSERT_GT(f->failed, 0);
 }
 
-/* What the ioctls make, for the second device */
+/* Objects allocated for the second device */
 enum object {
 	HWPT,
 	PARENT,
@@ -2204,7 +2204,7 @@ static int make_object(struct smmu_test *t, enum object object, u32 *id)
 	}
 }
 
-/* With both devices at each place; destroying never fails */
+/* With both devices at each place. Destroying must never fail. */
 TEST_F_TIMEOUT(fail_nth, objects, 300)
 {
 	struct fail_nth *f = &self->f;
@@ -2219,7 +2219,7 @@ TEST_F_TIMEOUT(fail_nth, objects, 300)
 	for (where = 0; where < DETACHED; where++) {
 		ASSERT_EQ(0, place(f, 0, where));
 		ASSERT_EQ(0, place(f, 1, where));
-		/* Stage 1 needs the vDEVICE only to be attached */
+		/* Allocating a nested stage 1 does not require the vDEVICE */
 		ASSERT_EQ(0, destroy(t, t->vdevice_id));
 		note_debugfs(_metadata, f);
 
@@ -2255,7 +2255,7 @@ TEST_F_TIMEOUT(fail_nth, objects, 300)
 	}
 }
 
-/* What else user space may ask for while devices are attached */
+/* Other ioctls that are allowed while devices are attached */
 enum call {
 	VEVENTQ_ALLOC,
 	FAULT_ALLOC,
@@ -2315,7 +2315,7 @@ static int iova_ranges(struct fail_nth *f)
 	return ret;
 }
 
-/* What is allowed as it is */
+/* Allow the ranges returned by iova_ranges() */
 static int allow_iovas(struct fail_nth *f)
 {
 	struct iommu_ioas_allow_iovas cmd = {
@@ -2339,7 +2339,7 @@ static int invalidate_many(struct fail_nth *f)
 		cmds[i].cmd[1] = 0;
 	}
 	ret = invalidate(&f->t[1], cmds, &num);
-	/* If a later part of them cannot be copied, the first were sent */
+	/* If a later block cannot be copied, the earlier ones were issued */
 	VFIO_ASSERT_TRUE(ret ? num < FAIL_CMDS : num == FAIL_CMDS);
 	return ret;
 }
@@ -2405,7 +2405,7 @@ static bool makes_object(enum call call)
 	return call == VEVENTQ_ALLOC || call == FAULT_ALLOC || call == IOAS_ALLOC;
 }
 
-/* A queue goes only after its file */
+/* The file holds a reference on the queue */
 static void before_undo(enum call call, struct fail_nth *f)
 {
 	if (call == VEVENTQ_ALLOC || call == FAULT_ALLOC)
@@ -2420,7 +2420,7 @@ static int undo_call(struct fail_nth *f, enum call call)
 	return makes_object(call) ? destroy(f->t, f->id) : 0;
 }
 
-/* DMA of both devices reaches the page if it is mapped, or nothing */
+/* DMA of both devices writes the page if and only if it is mapped */
 static void check_extra(struct __test_metadata *_metadata, struct fail_nth *f,
 			bool mapped)
 {
@@ -2503,7 +2503,7 @@ TEST_F_TIMEOUT(fail_nth, ioctls, 300)
 		       f->page_fd, 0);
 	ASSERT_NE(MAP_FAILED, f->page);
 
-	/* The window has that much room */
+	/* The range allocated for the window contains both addresses */
 	f->extra_iova = t->window.iova + SZ_64K;
 	f->source_iova = t->window.iova + SZ_128K;
 	ASSERT_EQ(0, ioas_map(t, t->iommu->ioas_id, f->page, f->source_iova,
@@ -2548,7 +2548,7 @@ static int detach_pasid(struct smmu_test *t, u32 pasid)
 		-errno : 0;
 }
 
-/* No DMA with the PASID: the controller is not told to use it */
+/* No DMA uses the PASID, as the controller is not configured for it */
 TEST_F_TIMEOUT(fail_nth, pasid, 60)
 {
 	struct fail_nth *f = &self->f;
@@ -2587,9 +2587,9 @@ TEST_F_TIMEOUT(fail_nth, pasid, 60)
 }
 
 /*
- * While a device with an ATS capability is reset it is in the blocking domain,
- * even if its SMMU has no ATS. It need not do DMA. A second device, which shares
- * the IOAS and the parent with it, does.
+ * During a reset, a device with an ATS capability is attached to the blocking
+ * domain, even if its SMMU does not support ATS. Only the second device, which
+ * shares the IOAS and the parent, has to support DMA.
  */
 static const struct layout ats_device = {
 	.what = "no device with an ATS capability, and another behind a second SMMU",
@@ -2629,7 +2629,7 @@ FIXTURE_TEARDOWN(reset)
 	close_devices(self->t, 2);
 }
 
-/* The device returns to its domain, if there is debugfs to show it */
+/* The device returns to its domain. Without debugfs this is not checked. */
 TEST_F_TIMEOUT(reset, places, 60)
 {
 	static char before[DEBUGFS_SIZE], after[DEBUGFS_SIZE];
@@ -2637,7 +2637,7 @@ TEST_F_TIMEOUT(reset, places, 60)
 	enum place at;
 
 	for (at = 0; at < DETACHED; at++) {
-		/* While it is detached the same id is the next as after a reset */
+		/* Detach first, so that the next ASID is the same as after a reset */
 		ASSERT_EQ(0, detach(t));
 		ASSERT_EQ(0, attach(t, self->pt[at]));
 		read_debugfs(t, before);
@@ -2665,8 +2665,8 @@ static void *reset_again(void *arg)
 }
 
 /*
- * Attach, map and unmap during resets. Those at stage 1 leave the device blocked,
- * since its vDEVICE is gone, until it is attached to something else.
+ * Attach, map and unmap during resets. After a reset at stage 1 the device stays
+ * in the blocking domain until the next attach, as its vDEVICE is destroyed.
  */
 TEST_F_TIMEOUT(reset, race, 300)
 {
@@ -2691,7 +2691,7 @@ TEST_F_TIMEOUT(reset, race, 300)
 		if (to == AT_S1)
 			ASSERT_EQ(0, destroy(t, t->vdevice_id));
 
-		/* The first reset that ends may have been over before the attach */
+		/* The first counted reset may have finished before the attach */
 		seen = __atomic_load_n(&r.num, __ATOMIC_RELAXED);
 		do {
 			hit = hit == HIT_A ? HIT_B : HIT_A;
@@ -2703,7 +2703,7 @@ TEST_F_TIMEOUT(reset, race, 300)
 	__atomic_store_n(&r.stop, true, __ATOMIC_RELAXED);
 	ASSERT_EQ(0, pthread_join(thread, NULL));
 	if (!busy)
-		SKIP(return, "no attach met a reset, does the kernel use ATS?");
+		SKIP(return, "no attach during a reset, does the kernel use ATS?");
 }
 
 /* Remove this program's options from @argv and refuse unknown ones */

@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# Run the tests of arm-smmu-v3 on this machine and leave one report to send.
-# Needs a POSIX shell and the usual tools; busybox has all of them.
+# Run the arm-smmu-v3 tests on this machine and write a single report.
+# Requires a POSIX shell and standard tools, such as those of busybox.
 
 here=$(cd "$(dirname "$0")" && pwd) || exit 1
 pci=/sys/bus/pci/devices
@@ -16,9 +16,10 @@ usage() {
 	cat <<USAGE
 usage: ${0##*/} [--report FILE] [--seconds N] [--fixture NAME] [--yes | BDF...]
 
-Without --yes or a BDF (such as 0000:01:00.0), list the PCI devices and why some cannot be
-used. Otherwise bind the devices to vfio-pci, run KUnit and the selftests, put the devices
-back, and write a report without serial numbers and addresses. Only root can do that.
+Without --yes or a BDF (such as 0000:01:00.0), list the PCI devices and the reasons why some
+cannot be used. Otherwise bind the devices to vfio-pci, run KUnit and the selftests, restore
+the drivers of the devices, and write a report without serial numbers and addresses. Root
+privileges are required.
 
   --yes           use unused NVMe controllers, at most two behind each SMMU
   --report FILE   where to write the report (default $report)
@@ -26,8 +27,8 @@ back, and write a report without serial numbers and addresses. Only root can do 
   --fixture NAME  run only these tests of arm_smmu_v3, such as share
 
 A device is never used if it has a mounted disk, a network interface that is up, a console
-or a display, or if a process has it open. The devices that are used are reset. SIGKILL
-leaves them bound to vfio-pci; after any other signal or failure they are put back.
+or a display, or if a process has it open. The tests reset the devices. SIGKILL leaves them
+bound to vfio-pci. After any other signal or failure the drivers are restored.
 USAGE
 }
 
@@ -36,9 +37,9 @@ say() { echo "$*"; echo "$*" >>"$work/summary"; }
 driver_of() { d=$(readlink "$pci/$1/driver") && echo "${d##*/}"; }
 smmu_of() { d=$(readlink "$pci/$1/iommu/device") && echo "${d##*/}"; }
 
-# What is in use: lines of the number or path of a device node, and the reason
+# Print the number or path of each device node in use, and the reason
 gather() {
-	# Each mount namespace once. btrfs and bcachefs do not show the number of the disk.
+	# Read each mount namespace once. btrfs and bcachefs hide the number of the disk.
 	for pid in $(ls -l /proc/[0-9]*/ns/mnt |
 		     awk '!seen[$NF]++ { split($(NF - 2), path, "/"); print path[3] }'); do
 		awk '{ i = 7; while ($i != "-") i++
@@ -57,7 +58,7 @@ gather() {
 		/sys/kernel/config/target/core/*/*/udev_path
 } 2>/dev/null
 
-# in_use DIRECTORY: why the function must not be touched, or nothing
+# in_use DIRECTORY: print the reason why a PCI function is in use, if it is
 in_use() {
 	dirs=$1/
 	# With multipath, namespaces belong to the subsystem
@@ -105,7 +106,7 @@ in_use() {
 		}' "$work/busy" -
 }
 
-# unfit BDF: why the tests cannot have it, or nothing
+# unfit BDF: print the reason why a device cannot be tested, if there is one
 unfit() {
 	d=$(readlink "$pci/$1/iommu")
 	case $1:${d##*/} in
@@ -124,7 +125,7 @@ unfit() {
 	done
 }
 
-# Say of each device what it is good for; those for --yes go to $work/chosen
+# List all devices and whether they can be used. $work/chosen is for --yes.
 list() {
 	for d in "$pci"/*; do
 		bdf=${d##*/} class=$(cat "$d/class") smmu=$(smmu_of "${d##*/}")
@@ -152,14 +153,14 @@ result() {
 	esac
 }
 
-# check NAME [PROBLEM]: a result of this script's own
+# check NAME [PROBLEM]: report a check of this script
 check() {
 	if [ "$2" ]; then failed=$((failed + 1)); result "not ok" "$@"; return; fi
 	passed=$((passed + 1))
 	result ok "$1"
 }
 
-# program NAME STATUS: count the results in $work/log and keep it
+# program NAME STATUS: count the results in $work/log and append it to the report
 program() {
 	{ echo; echo "== $1, status $2"; cat "$work/log"; } >>"$work/logs"
 	set -- "$1" "$2" $(awk '/^(ok|1\.\.0) .*# *SKIP/ { s++; next }
@@ -170,14 +171,14 @@ program() {
 	passed=$((passed + $3)) failed=$((failed + $4)) skipped=$((skipped + $5)) good=ok
 	grep '^not ok ' "$work/log" | while read -r d; do say "# $1: $d"; done
 	case $2:$4:$3$5 in
-	# It crashed, or it could not begin
+	# The program crashed or did not start
 	[!04]*:0:*|*:0:00) good="not ok" failed=$((failed + 1)) ;;
 	*:[!0]*:*) good="not ok" ;;
 	esac
 	result "$good" "$1" "$3 passed, $4 failed, $5 skipped, status $2"
 }
 
-# run PROGRAM ARG...: in the background, since a signal would wait for one in the foreground
+# run PROGRAM ARG...: in the background, as signals are handled after a foreground command
 run() {
 	name=$1
 	shift
@@ -199,7 +200,7 @@ run() {
 
 ids() { grep . /dev/null "$debugfs"/iommu/arm-smmu-v3/* 2>/dev/null | sed 's|^[^:]*/||'; }
 
-# The kernel log since the start, or all of it if the start is gone
+# Print the kernel log since the start, or all of it if the start was overwritten
 log() {
 	dmesg | sed 's/^<[0-9]*>//' | awk -v mark="arm_smmu_v3_hw: start $$" '
 		index($0, mark) { n = 0 }
@@ -228,7 +229,7 @@ kunit() {
 kunit.filter_glob=arm-smmu-v3* if the suites are built in"
 }
 
-# Those since the start, or else those at boot. The tests of a suite are indented.
+# Extract the results of KUnit from a log. The tests of a suite are indented.
 kunit_results() {
 	"$1" | sed 's/^<[0-9]*>//; s/^\[[^]]*\]\(\[[^]]*\]\)\{0,1\} //' | awk '
 		/^    # Subtest: / { name = $3 }
@@ -249,7 +250,7 @@ bind() {
 	[ -d "$pci/$1/vfio-dev" ] && say "# $1 behind $(smmu_of "$1") is bound to vfio-pci"
 }
 
-# Put the devices back; print those for which that fails
+# Restore the drivers of the devices and print the devices that fail
 restore() {
 	while read -r bdf driver; do
 		now=$(driver_of "$bdf")
@@ -262,7 +263,7 @@ restore() {
 	done 2>/dev/null <"$work/bound"
 }
 
-# Hide serial numbers, and number the addresses, pointers and UUIDs
+# Hide serial numbers and replace addresses, pointers and UUIDs by numbers
 hide() {
 	cat /sys/class/nvme/*/serial /sys/class/dmi/id/*serial /sys/class/dmi/id/product_uuid \
 		2>/dev/null | sed 's/ *$//' | grep '[1-9].....' >"$work/secrets"
@@ -312,8 +313,8 @@ write_report() {
 		echo "$(basename "$(readlink "$d/device")") $(ls "$d/devices" | wc -l)"
 	done
 	{ dmesg || journalctl -kb; } | grep -E 'arm-smmu-v3.*(features|option|entries|msi|irq)'
-	printf '\n== nsecs of the last passes over invalidation arrays\n%s\n' \
-		"smmus phases  passes        min     median        max"
+	printf '\n== nsecs of the last invalidations\n%s\n' \
+		"smmus phases  number        min     median        max"
 	sort -n -k 1,1 -k 2,2 -k 3,3 "$work/nsecs" | awk '
 		function tell() {
 			median = t[int((n + 1) / 2)]
@@ -324,9 +325,9 @@ write_report() {
 		now != key { tell(); key = now }
 		{ t[++n] = $3 }
 		END { tell() }'
-	printf '\n== ids and arrays during arm_smmu_v3_stress\n'
+	printf '\n== debugfs files during arm_smmu_v3_stress\n'
 	cat "$work/ids"
-	printf '\n== ids and arrays after it\n'
+	printf '\n== debugfs files after arm_smmu_v3_stress\n'
 	ids
 	printf '\n== kernel log\n'
 	log | tail -n 3000
@@ -338,7 +339,7 @@ finish() {
 	trap '' INT TERM HUP PIPE
 	[ "$started" ] || { rm -rf "$work"; exit $status; }
 	[ -z "$child" ] || kill "$child" 2>/dev/null
-	# Tests leave their process groups and lose their parents, but keep their environment
+	# Process groups and parents of the tests change, but the environment does not
 	for d in 1 2 3 4 5 6 7 8 9 10; do
 		pids=$(grep -ls "ARM_SMMU_V3_HW=$$\." /proc/[0-9]*/environ | cut -d / -f 3)
 		[ "$pids" ] || break
@@ -372,7 +373,7 @@ while [ $# -gt 0 ]; do
 	shift 2
 done
 [ -z "$yes" ] || [ $# = 0 ] || die "give --yes or BDFs, not both"
-[ "$(id -u)" = 0 ] || die "only root sees what uses a device: become root"
+[ "$(id -u)" = 0 ] || die "root privileges are required to see which devices are in use"
 [ "$(echo /sys/class/iommu/smmu3.*)" != '/sys/class/iommu/smmu3.*' ] ||
 	{ echo "${0##*/}: no SMMUv3 here"; exit 4; }
 
@@ -396,7 +397,7 @@ list >"$work/list"
 [ "$yes$bdfs" ] || { cat "$work/list"; exit 0; }
 [ -z "$yes" ] || bdfs=$(cut -d ' ' -f 1 "$work/chosen")
 for d in arm_smmu_v3 arm_smmu_v3_input arm_smmu_v3_stress; do
-	[ -x "$here/$d" ] || die "there is no $here/$d: run make there"
+	[ -x "$here/$d" ] || die "$here/$d is missing: run make there"
 done
 load iommufd vfio_pci
 [ -c /dev/iommu ] && [ -d /sys/bus/pci/drivers/vfio-pci ] ||
@@ -421,9 +422,9 @@ else
 	result skip selftests "no unused NVMe controller behind an SMMUv3"
 fi
 if [ "$(ids)" ]; then
-	check "no lost id, no trash" "$(ids | grep -E ' (lost|trash)$' | head -n 1)"
+	check "no leaked ASID or VMID, no trash" "$(ids | grep -E ' (unowned|trash)$' | head -n 1)"
 else
-	result skip "no lost id, no trash" "debugfs is not mounted, or no CONFIG_IOMMU_DEBUGFS"
+	result skip "no leaked ASID or VMID, no trash" "no debugfs, or no CONFIG_IOMMU_DEBUGFS"
 fi
 warning='WARNING: |BUG|Oops|Internal error|Unable to handle|CMD_SYNC timeout|CMDQ error'
 warning="$warning|(EVTQ|PRIQ) overflow|suspicious|possible .*(lock|recursi)|blocked for|stall"

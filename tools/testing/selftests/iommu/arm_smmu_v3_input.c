@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Give the arm-smmu-v3 driver what a hostile guest or a broken VMM could: stream
- * table entries, invalidation commands, object ids, lengths, pointers. The right
- * answer to each is worked out here from the uAPI and the SMMUv3 architecture
- * (IHI 0070). An answer that is not documented is a failure, and so is anything
- * that changes after a refusal, for this guest or for another on the same SMMU.
+ * Test the arm-smmu-v3 driver with random and invalid input of a hostile guest or
+ * a broken VMM: stream table entries, invalidation commands, object IDs, lengths
+ * and pointers. The expected results are derived from the uAPI and the SMMUv3
+ * architecture (IHI 0070). Undocumented errors are failures. A rejected request
+ * must not affect this guest or others on the same SMMU.
  *
- * All choices come from a seed, which is printed, and can be given.
+ * All random choices depend on a seed, which is printed and can be given.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -28,9 +28,9 @@
 
 #include "arm_smmu_v3_utils.h"
 
-/* What the timeouts of the tests are enough for, in an emulated machine too */
+/* The largest count within the timeouts of the tests, even under emulation */
 #define COUNT_IN_TIME	100000
-/* With fewer a test would do nothing, and with more a timeout not fit an int */
+/* Below the minimum a test does nothing, above the maximum a timeout overflows */
 #define MIN_COUNT	64
 #define MAX_COUNT	(1000 * COUNT_IN_TIME)
 
@@ -49,7 +49,7 @@ static u32 below(u32 num)
 	return rnd() % num;
 }
 
-/* Errnos as bits. Those which are not documented have none. */
+/* Convert an errno to a bit. Undocumented errnos have no bit. */
 static u64 err(int errnum)
 {
 	switch (errnum) {
@@ -69,36 +69,35 @@ static u64 err(int errnum)
 	}
 }
 
-/* If there is more than one reason to refuse something, any may be told. */
-static bool right(int ret, u64 bad)
+/* If there are several reasons for an error, any of them may be returned. */
+static bool expected(int ret, u64 bad)
 {
 	return ret <= 0 && err(-ret) & (bad ?: err(0));
 }
 
-/* What was answered how often */
-/* The last is for all others */
+/* Results are counted by errno. The last counter is for all others. */
 #define MAX_ERRNO	133
 
-static void print_answers(const char *what, const u32 *answers)
+static void print_results(const char *what, const u32 *results)
 {
 	int i;
 
 	for (i = 0; i <= MAX_ERRNO; i++)
-		if (answers[i])
-			ksft_print_msg("%s: %u times %s\n", what, answers[i],
+		if (results[i])
+			ksft_print_msg("%s: %u times %s\n", what, results[i],
 				       !i ? "success" :
 				       i < MAX_ERRNO ? strerror(i) : "other");
 }
 
-static void count_answer(u32 *answers, int ret)
+static void count_result(u32 *results, int ret)
 {
-	answers[ret <= 0 && ret >= -MAX_ERRNO ? -ret : MAX_ERRNO]++;
+	results[ret <= 0 && ret >= -MAX_ERRNO ? -ret : MAX_ERRNO]++;
 }
 
-/* The second device is a witness: another guest on the SMMU of the first */
-enum { GUEST, WITNESS, FAR, NUM_GUESTS };
+/* NEAR is another guest on the SMMU of GUEST, FAR a guest on another SMMU */
+enum { GUEST, NEAR, FAR, NUM_GUESTS };
 
-#define VSID_WITNESS	0x54321
+#define VSID_NEAR	0x54321
 
 static const struct layout input_layout = {
 	.what = "no two devices behind one SMMU and one behind another with the same features",
@@ -109,7 +108,7 @@ static const struct layout input_layout = {
 struct input {
 	struct smmu_test t[NUM_GUESTS];
 	time_t start;
-	/* The HWPT of the guest's device, where it does DMA, what may be hit */
+	/* The HWPT of the guest's device, the address of DMA, and the allowed hits */
 	u32 hwpt_id;
 	u64 at;
 	u32 hits;
@@ -129,7 +128,7 @@ static void set_place(struct input *in, u32 hwpt_id, u64 at, u32 hits)
 
 FIXTURE_SETUP(input)
 {
-	static const u32 vsid[NUM_GUESTS] = { VSID, VSID_WITNESS, VSID };
+	static const u32 vsid[NUM_GUESTS] = { VSID, VSID_NEAR, VSID };
 	struct input *in = &self->in;
 	struct smmu_test *t = in->t;
 	const char *reason;
@@ -145,10 +144,10 @@ FIXTURE_SETUP(input)
 	if (reason)
 		SKIP(return, "%s", reason);
 
-	s1_map(&t[WITNESS].s1, S1_IOVA, t->ipa_b, 0);
+	s1_map(&t[NEAR].s1, S1_IOVA, t->ipa_b, 0);
 	for (i = 0; i < NUM_GUESTS; i++)
 		ASSERT_EQ(0, attach(&t[i], t[i].s1_id));
-	/* Faults go there, not to the kernel log */
+	/* With a vEVENTQ faults are not written to the kernel log */
 	open_veventq(t);
 	set_place(in, t->s1_id, S1_IOVA, BIT(HIT_A));
 }
@@ -158,7 +157,7 @@ FIXTURE_TEARDOWN(input)
 	close_devices(self->in.t, NUM_GUESTS);
 }
 
-/* Nothing has changed for the guest */
+/* The guest is not affected */
 static void check_guest(struct __test_metadata *_metadata,
 			struct input *in)
 {
@@ -169,17 +168,17 @@ static void check_guest(struct __test_metadata *_metadata,
 		       (unsigned long long)in->at);
 }
 
-/* Nor for the others, and the queue of each SMMU works */
+/* The other guests are not affected, and the queue of each SMMU works */
 static void check_others(struct __test_metadata *_metadata,
 			 struct input *in)
 {
 	struct smmu_test *t = in->t;
-	u64 vsid = FIELD_PREP(CMD_0_SID, VSID_WITNESS);
+	u64 vsid = FIELD_PREP(CMD_0_SID, VSID_NEAR);
 
-	ASSERT_EQ(HIT_B, dma(&t[WITNESS], S1_IOVA));
-	ASSERT_EQ(0, invalidate_one(&t[WITNESS], CMD_CFGI_CD | vsid, 0));
-	ASSERT_EQ(0, invalidate_one(&t[WITNESS], CMD_TLBI_NH_ALL, 0));
-	ASSERT_EQ(HIT_B, dma(&t[WITNESS], S1_IOVA));
+	ASSERT_EQ(HIT_B, dma(&t[NEAR], S1_IOVA));
+	ASSERT_EQ(0, invalidate_one(&t[NEAR], CMD_CFGI_CD | vsid, 0));
+	ASSERT_EQ(0, invalidate_one(&t[NEAR], CMD_TLBI_NH_ALL, 0));
+	ASSERT_EQ(HIT_B, dma(&t[NEAR], S1_IOVA));
 	ASSERT_EQ(0, invalidate_one(&t[FAR], CMD_TLBI_NH_ALL, 0));
 	ASSERT_EQ(HIT_A, dma(&t[FAR], S1_IOVA));
 }
@@ -216,7 +215,7 @@ static u64 vste_bad(const u64 *ste)
 	}
 }
 
-/* Where the DMA of a device with this vSTE goes */
+/* Record the expected result of DMA with this vSTE */
 static void vste_place(struct input *in, const u64 *ste, u32 id)
 {
 	struct smmu_test *t = in->t;
@@ -232,9 +231,9 @@ static void vste_place(struct input *in, const u64 *ste, u32 id)
 		return;
 	}
 	/*
-	 * Not every SMMU has substreams and can stall, anything may be at another
-	 * address, and with other attributes the SMMU need not look into the
-	 * caches, where the CD may still be.
+	 * DMA may also fail if the SMMU does not support substreams or stalls, if
+	 * the CD is at another address, or if the CD is still in CPU caches that
+	 * are not snooped because of the memory attributes.
 	 */
 	if (ste[0] & STE_0_S1CDMAX || ste[1] & STE_1_S1STALLD ||
 	    (ste[0] & STE_0_S1CTXPTR) != (ste0_s1(t) & STE_0_S1CTXPTR) ||
@@ -281,14 +280,14 @@ static void make_vste(struct smmu_test *t, u64 *ste)
 		flip_bits(ste);
 }
 
-/* The ioctl, with room for a user space that is newer than the kernel */
+/* The ioctl, with an additional field that the kernel does not support */
 struct vste_call {
 	struct iommu_hwpt_alloc cmd;
 	u64 more;
 	u64 ste[2];
-	/* Reasons to refuse it, as of err() */
+	/* Expected errors, as bits of err() */
 	u64 bad;
-	/* It may be attached */
+	/* The nested domain can be attached */
 	bool plain;
 };
 
@@ -322,7 +321,7 @@ static void spoil_vste_call(struct smmu_test *t, struct vste_call *call,
 		call->bad |= err(EINVAL);
 		break;
 	case 4:
-		/* A vSMMU makes nothing without a vSTE */
+		/* A vSMMU does not allocate domains without a vSTE */
 		cmd->data_type = IOMMU_HWPT_DATA_NONE;
 		cmd->data_len = 0;
 		call->bad |= err(EOPNOTSUPP);
@@ -335,7 +334,7 @@ static void spoil_vste_call(struct smmu_test *t, struct vste_call *call,
 		call->bad |= err(EFAULT);
 		break;
 	case 6:
-		/* The first four have a meaning, if not here */
+		/* The first four flags exist, but most are not supported here */
 		cmd->flags = BIT(below(below(2) ? 4 : 32));
 		if (!below(4))
 			cmd->flags = rnd();
@@ -366,7 +365,7 @@ static void spoil_vste_call(struct smmu_test *t, struct vste_call *call,
 		call->bad |= err(EINVAL);
 		break;
 	case 12:
-		/* This driver makes no nested domain without a vSMMU */
+		/* Nested domains require a vSMMU */
 		cmd->pt_id = below(2) ? t->parent_id : t->iommu->ioas_id;
 		call->bad |= err(EOPNOTSUPP);
 		break;
@@ -393,7 +392,7 @@ TEST_F_TIMEOUT(input, vste, 1200)
 	struct iommu_fault_alloc fault = { .size = sizeof(fault) };
 	struct input *in = &self->in;
 	struct smmu_test *t = in->t;
-	u32 answers[MAX_ERRNO + 1] = {};
+	u32 results[MAX_ERRNO + 1] = {};
 	u32 i, attached = 0, checked = 0;
 
 	ASSERT_EQ(0, iommufd_cmd(t, IOMMU_FAULT_QUEUE_ALLOC, &fault));
@@ -422,8 +421,8 @@ TEST_F_TIMEOUT(input, vste, 1200)
 			spoil_vste_call(t, &call, fault.out_fault_id);
 
 		ret = iommufd_cmd(t, IOMMU_HWPT_ALLOC, &call);
-		count_answer(answers, ret);
-		ASSERT_TRUE(right(ret, call.bad))
+		count_result(results, ret);
+		ASSERT_TRUE(expected(ret, call.bad))
 			TH_LOG("error %d, vSTE %u: %#llx %#llx, size %u flags %#x type %u len %u",
 			       ret, i, (unsigned long long)ste[0],
 			       (unsigned long long)ste[1], call.cmd.size,
@@ -453,9 +452,9 @@ TEST_F_TIMEOUT(input, vste, 1200)
 	set_place(in, t->s1_id, S1_IOVA, BIT(HIT_A));
 	check_guest(_metadata, in);
 	check_others(_metadata, in);
-	ksft_print_msg("vste: %u attached, %u refusals followed by DMA, %d s\n",
+	ksft_print_msg("vste: %u attached, %u others followed by DMA, %d s\n",
 		       attached, checked, (int)(time(NULL) - in->start));
-	print_answers("vste", answers);
+	print_results("vste", results);
 }
 
 /*
@@ -573,10 +572,10 @@ static void make_good_cmd(const struct smmu_test *t, u64 *cmd)
 	} while (!cmd_good(t, cmd));
 }
 
-/* It may be good all the same */
+/* The result may still be legal */
 static void spoil_cmd(const struct smmu_test *t, u64 *cmd)
 {
-	static const u32 sids[] = { 0, 1, VSID - 1, VSID_WITNESS, VSID_WITNESS | 1, -1 };
+	static const u32 sids[] = { 0, 1, VSID - 1, VSID_NEAR, VSID_NEAR | 1, -1 };
 
 	switch (below(7)) {
 	case 0:
@@ -596,11 +595,11 @@ static void spoil_cmd(const struct smmu_test *t, u64 *cmd)
 		cmd[1] = 0;
 		break;
 	case 4:
-		cmd[0] = CMD_ATC_INV | FIELD_PREP(CMD_0_SID, VSID_WITNESS);
+		cmd[0] = CMD_ATC_INV | FIELD_PREP(CMD_0_SID, VSID_NEAR);
 		cmd[1] = rnd() & CMD_1_ADDR;
 		break;
 	case 5:
-		/* Half of a range */
+		/* An incomplete range */
 		cmd[0] &= below(2) ? ~(CMD_0_NUM | CMD_0_SCALE) : ~0ULL;
 		cmd[1] &= below(2) ? ~CMD_1_TTL : ~CMD_1_TG;
 		break;
@@ -608,31 +607,31 @@ static void spoil_cmd(const struct smmu_test *t, u64 *cmd)
 		flip_bits(cmd);
 	}
 
-	/* On an SMMU with ATS this may be good, unless it is for nobody */
+	/* With ATS the command is legal for a valid SID. No device has SID 0. */
 	if (FIELD_GET(CMD_0_OP, cmd[0]) == CMD_ATC_INV &&
 	    t->info.idr[0] & IDR0_ATS)
 		cmd[0] &= ~CMD_0_SID;
 }
 
-/* A batch of the driver is shorter by far */
+/* Several batches of the driver */
 #define MAX_CMDS	300
 #define MAX_CMD_LEN	40
-/* What iommufd takes at most */
+/* The limit of iommufd */
 #define MAX_ENTRY_NUM	SZ_512K
 
 struct cmds_call {
 	struct iommu_hwpt_invalidate cmd;
 	u64 bad;
-	/* If the commands are looked at: the index of the first that is not good */
+	/* Index of the first illegal command, if the commands are read */
 	u32 first;
-	/* Behind it, or in front in the same batch, one cannot be read */
+	/* A command cannot be read, so earlier ones of its batch may not be issued */
 	bool unreadable;
 };
 
 /*
- * @num commands at the end of @buf, which ends in front of nothing mapped, with
- * entries of @len. What is beyond a command has to be zero, what a short entry
- * lacks is.
+ * Write @num commands with entries of @len bytes to the end of @buf, which is
+ * followed by unmapped memory. Bytes beyond a command must be zero, and bytes
+ * missing in a short entry are zero.
  */
 static void make_cmds(struct smmu_test *t, struct cmds_call *call, void *buf,
 		      size_t size, u32 num, u32 len)
@@ -699,7 +698,7 @@ static void spoil_cmds_call(struct smmu_test *t, struct cmds_call *call)
 		call->bad |= err(EINVAL);
 		break;
 	case 3:
-		/* It runs into what is not mapped */
+		/* Extend the array into unmapped memory */
 		cmd->entry_num += below(2) ? 1 + below(100) :
 					     MAX_ENTRY_NUM - cmd->entry_num;
 		call->bad |= err(EFAULT);
@@ -738,12 +737,12 @@ TEST_F_TIMEOUT(input, invalidate, 1200)
 {
 	struct input *in = &self->in;
 	size_t size = SZ_64K, guard = SZ_64K;
-	u32 answers[MAX_ERRNO + 1] = {};
+	u32 results[MAX_ERRNO + 1] = {};
 	struct smmu_test *t = in->t;
 	u32 i, cmds = 0;
 	void *buf;
 
-	/* An entry_num of MAX_ENTRY_NUM must not find memory behind the guard */
+	/* With an entry_num of MAX_ENTRY_NUM the array must end within the guard */
 	guard += (size_t)MAX_ENTRY_NUM * MAX_CMD_LEN;
 	buf = mmap(NULL, size + guard, PROT_NONE,
 		   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -769,9 +768,9 @@ TEST_F_TIMEOUT(input, invalidate, 1200)
 		num = call.cmd.entry_num;
 		ret = iommufd_cmd(t, IOMMU_HWPT_INVALIDATE, &call.cmd);
 		done = call.cmd.entry_num;
-		count_answer(answers, ret);
+		count_result(results, ret);
 		cmds += done;
-		ASSERT_TRUE(right(ret, call.bad) && done <= call.first &&
+		ASSERT_TRUE(expected(ret, call.bad) && done <= call.first &&
 			    (done == call.first || call.unreadable))
 			TH_LOG("error %d, array %u: %u of %u done, %u good; len %u type %u id %u",
 			       ret, i, done, num, call.first, call.cmd.entry_len,
@@ -787,10 +786,10 @@ TEST_F_TIMEOUT(input, invalidate, 1200)
 	check_others(_metadata, in);
 	ksft_print_msg("invalidate: %u commands done in %u arrays, %d s\n", cmds, i,
 		       (int)(time(NULL) - in->start));
-	print_answers("invalidate", answers);
+	print_results("invalidate", results);
 }
 
-/* Each opcode with no other bit, and with each other bit */
+/* Each opcode alone and with each additional bit */
 TEST_F_TIMEOUT(input, opcodes, 300)
 {
 	struct input *in = &self->in;
@@ -810,7 +809,7 @@ TEST_F_TIMEOUT(input, opcodes, 300)
 			if (op == CMD_CFGI_CD || op == CMD_CFGI_CD_ALL)
 				cmd[0] ^= FIELD_PREP(CMD_0_SID, VSID);
 			good = cmd_good(t, cmd);
-			/* The others are refused whatever bits they have */
+			/* Illegal opcodes are rejected with any bits, so test only some */
 			if (bit > 7 && !cmd_fields(t, op, (u64 [2]) {}) && bit % 16)
 				continue;
 			ucmd.cmd[0] = __cpu_to_le64(cmd[0]);
@@ -828,10 +827,10 @@ TEST_F_TIMEOUT(input, opcodes, 300)
 }
 
 /*
- * Object ids, of every kind in place of every other
+ * Object IDs of every type in place of every other
  */
 enum kind {
-	NOBODY,
+	ZERO,
 	UNKNOWN,
 	DESTROYED,
 	IOAS,
@@ -872,7 +871,7 @@ enum op {
 	NUM_OPS,
 };
 
-/* Errors of the first id that an ioctl takes, and of the second if it has one */
+/* Errors for the first ID of an ioctl, and for the second ID if it exists */
 static const struct id_errors {
 	const char *name;
 	int errors[2][NUM_KINDS];
@@ -881,7 +880,7 @@ static const struct id_errors {
 		{ [0 ... NUM_KINDS - 1] = ENOENT,
 		  [DEVICE] = 0, [BARE_DEVICE] = 0, [FAR_DEVICE] = 0 },
 		{ [0 ... NUM_KINDS - 1] = EINVAL, [IOAS] = 0,
-		  /* No nesting without data */
+		  /* Nesting requires data */
 		  [PAGING] = EOPNOTSUPP, [PARENT] = EOPNOTSUPP,
 		  [VSMMU] = EOPNOTSUPP, [FAR_VSMMU] = EOPNOTSUPP },
 	} },
@@ -906,7 +905,7 @@ static const struct id_errors {
 		{ [0 ... NUM_KINDS - 1] = ENOENT, [VSMMU] = EEXIST, [FAR_VSMMU] = EEXIST },
 	} },
 	[OP_INVALIDATE] = { "HWPT_INVALIDATE", {
-		{ [0 ... NUM_KINDS - 1] = EINVAL, [NOBODY] = ENOENT, [UNKNOWN] = ENOENT,
+		{ [0 ... NUM_KINDS - 1] = EINVAL, [ZERO] = ENOENT, [UNKNOWN] = ENOENT,
 		  [DESTROYED] = ENOENT, [VSMMU] = 0, [FAR_VSMMU] = 0,
 		  [NESTED] = EOPNOTSUPP, [FAR_NESTED] = EOPNOTSUPP },
 	} },
@@ -915,13 +914,13 @@ static const struct id_errors {
 		  [DEVICE] = 0, [BARE_DEVICE] = 0, [FAR_DEVICE] = 0 },
 	} },
 	[OP_ATTACH] = { "VFIO_DEVICE_ATTACH_IOMMUFD_PT", {
-		{ [0 ... NUM_KINDS - 1] = EINVAL, [NOBODY] = ENOENT, [UNKNOWN] = ENOENT,
+		{ [0 ... NUM_KINDS - 1] = EINVAL, [ZERO] = ENOENT, [UNKNOWN] = ENOENT,
 		  [DESTROYED] = ENOENT, [IOAS] = 0, [PAGING] = 0,
 		  [PARENT] = 0, [NESTED] = 0 },
 	} },
-	/* Everything here is in use, but for what can be made again */
+	/* All objects are in use, see the exception in the test */
 	[OP_DESTROY] = { "DESTROY", {
-		{ [0 ... NUM_KINDS - 1] = EBUSY, [NOBODY] = ENOENT, [UNKNOWN] = ENOENT,
+		{ [0 ... NUM_KINDS - 1] = EBUSY, [ZERO] = ENOENT, [UNKNOWN] = ENOENT,
 		  [DESTROYED] = ENOENT },
 	} },
 	[OP_MAP] = { "IOAS_MAP", {
@@ -944,7 +943,7 @@ static const struct id_errors {
 		{ [0 ... NUM_KINDS - 1] = ENOENT, [IOAS] = 0 },
 	} },
 	[OP_SET_DIRTY] = { "HWPT_SET_DIRTY_TRACKING", {
-		/* None is made for it */
+		/* No HWPT is allocated with dirty tracking */
 		{ [0 ... NUM_KINDS - 1] = ENOENT, [PAGING] = EOPNOTSUPP, [PARENT] = EOPNOTSUPP },
 	} },
 	[OP_GET_DIRTY] = { "HWPT_GET_DIRTY_BITMAP", {
@@ -952,7 +951,7 @@ static const struct id_errors {
 	} },
 };
 
-/* Do it, and undo it if it succeeds. A good @id is one of the IOAS @in->t maps. */
+/* Call an ioctl and undo its effect if it succeeds */
 static int do_op(struct __test_metadata *_metadata, struct smmu_test *t,
 		 enum op op, u32 id, u32 id2)
 {
@@ -1104,7 +1103,7 @@ static bool is_far(enum kind kind)
 	return kind == FAR_VSMMU || kind == FAR_DEVICE;
 }
 
-/* Reasons to refuse, as of err() */
+/* Expected errors, as bits of err() */
 static u64 ids_bad(enum op op, enum kind kind, enum kind kind2)
 {
 	const struct id_errors *e = &id_errors[op];
@@ -1114,7 +1113,7 @@ static u64 ids_bad(enum op op, enum kind kind, enum kind kind2)
 		bad |= err(e->errors[0][kind]);
 	if (e->errors[1][kind2])
 		bad |= err(e->errors[1][kind2]);
-	/* A device and a vSMMU have to be of one SMMU */
+	/* The device and the vSMMU must belong to the same SMMU */
 	if ((kind2 == VSMMU || kind2 == FAR_VSMMU || op == OP_VDEVICE_ALLOC) &&
 	    is_far(kind) != is_far(kind2))
 		bad |= err(EINVAL);
@@ -1126,7 +1125,7 @@ TEST_F_TIMEOUT(input, ids, 600)
 	struct iommu_fault_alloc fault = { .size = sizeof(fault) };
 	struct input *in = &self->in;
 	struct smmu_test *t = in->t;
-	u32 answers[MAX_ERRNO + 1] = {};
+	u32 results[MAX_ERRNO + 1] = {};
 	u32 ids[NUM_KINDS] = {
 		[UNKNOWN] = 0x7fffffff,
 		[IOAS] = t->iommu->ioas_id,
@@ -1137,7 +1136,7 @@ TEST_F_TIMEOUT(input, ids, 600)
 		[FAR_VSMMU] = t[FAR].viommu_id,
 		[VDEVICE] = t->vdevice_id,
 		[DEVICE] = t->device->dev_id,
-		[BARE_DEVICE] = t[WITNESS].device->dev_id,
+		[BARE_DEVICE] = t[NEAR].device->dev_id,
 		[FAR_DEVICE] = t[FAR].device->dev_id,
 	};
 	u32 lowest_id;
@@ -1145,50 +1144,50 @@ TEST_F_TIMEOUT(input, ids, 600)
 	enum op op;
 	int fd;
 
-	/* In use, as the fixture's are */
+	/* All objects are in use, like those of the fixture */
 	ASSERT_EQ(0, hwpt_alloc(t, ids[IOAS], 0, NULL, &ids[PAGING]));
-	ASSERT_EQ(0, attach(&t[WITNESS], ids[PAGING]));
-	ASSERT_EQ(0, destroy(t, t[WITNESS].vdevice_id));
+	ASSERT_EQ(0, attach(&t[NEAR], ids[PAGING]));
+	ASSERT_EQ(0, destroy(t, t[NEAR].vdevice_id));
 	ASSERT_EQ(0, veventq_alloc(&t[FAR], IOMMU_VEVENTQ_TYPE_ARM_SMMUV3, 1,
 				   &ids[VEVENTQ], &fd));
 	ASSERT_EQ(0, iommufd_cmd(t, IOMMU_FAULT_QUEUE_ALLOC, &fault));
 	ids[FAULT] = fault.out_fault_id;
-	/* What is made and undone takes the lowest free id: leave one for that */
+	/* Temporary objects get the lowest free ID, so leave one for them */
 	ASSERT_EQ(0, nested_alloc_cfg(t, STE_0_CFG_ABORT, &lowest_id));
 	ASSERT_EQ(0, nested_alloc_cfg(t, STE_0_CFG_ABORT, &ids[DESTROYED]));
 	ASSERT_EQ(0, destroy(t, ids[DESTROYED]));
 	ASSERT_EQ(0, destroy(t, lowest_id));
 
 	for (op = 0; op < NUM_OPS; op++) {
-		bool two = id_errors[op].errors[1][NOBODY];
+		bool two = id_errors[op].errors[1][ZERO];
 
 		for (k = 0; k < NUM_KINDS; k++) {
-			/* Attached without, so that is not in use */
+			/* The device stays attached, but its vDEVICE can be destroyed */
 			if (op == OP_DESTROY && k == VDEVICE)
 				continue;
 			for (k2 = 0; k2 < (two ? NUM_KINDS : 1); k2++) {
 				int ret = do_op(_metadata, t, op, ids[k], ids[k2]);
 
-				count_answer(answers, ret);
-				ASSERT_TRUE(right(ret, ids_bad(op, k, k2)))
-					TH_LOG("%s, kinds %d and %d: error %d",
+				count_result(results, ret);
+				ASSERT_TRUE(expected(ret, ids_bad(op, k, k2)))
+					TH_LOG("%s, types %d and %d: error %d",
 					       id_errors[op].name, k, k2, ret);
 			}
 			check_guest(_metadata, in);
 		}
-		ASSERT_EQ(HIT_A, dma(&t[WITNESS], t->ipa_a));
+		ASSERT_EQ(HIT_A, dma(&t[NEAR], t->ipa_a));
 	}
 
-	ASSERT_EQ(0, vdevice_alloc(&t[WITNESS], VSID_WITNESS,
-				   &t[WITNESS].vdevice_id));
-	ASSERT_EQ(0, attach(&t[WITNESS], t[WITNESS].s1_id));
+	ASSERT_EQ(0, vdevice_alloc(&t[NEAR], VSID_NEAR,
+				   &t[NEAR].vdevice_id));
+	ASSERT_EQ(0, attach(&t[NEAR], t[NEAR].s1_id));
 	check_others(_metadata, in);
-	print_answers("ids", answers);
+	print_results("ids", results);
 }
 
 /*
- * The structures of ioctls, with bits flipped. What a bit means is not looked at
- * here: it may be ignored, or something that is allowed as well.
+ * Structures of ioctls with flipped bits. The meaning of the bits is not
+ * considered: a changed bit may be ignored or select another valid request.
  */
 enum flip {
 	FLIP_HW_INFO,
@@ -1205,11 +1204,11 @@ union flipped {
 	struct iommu_viommu_alloc viommu;
 	struct iommu_vdevice_alloc vdevice;
 	struct iommu_veventq_alloc veventq;
-	/* What a size that is too large has the kernel look at */
+	/* Read by the kernel if the size is too large */
 	u8 bytes[SZ_4K];
 };
 
-/* Fill @f in, say which ioctl and how many of its bytes */
+/* Fill @f and return the ioctl and the size of its structure */
 static unsigned long make_flipped(struct smmu_test *t, enum flip flip,
 				  union flipped *f, void *buf, u32 *len)
 {
@@ -1262,7 +1261,7 @@ static unsigned long make_flipped(struct smmu_test *t, enum flip flip,
 	}
 }
 
-/* The kernel would write to wherever data_uptr points */
+/* Do not change data_uptr, as the kernel writes to this address */
 static void flip_struct(enum flip flip, union flipped *f, u32 len)
 {
 	u32 flips = 1 + below(3);
@@ -1305,12 +1304,12 @@ TEST_F_TIMEOUT(input, structs, 600)
 	struct input *in = &self->in;
 	struct smmu_test *t = in->t;
 	size_t page = getpagesize();
-	u32 answers[MAX_ERRNO + 1] = {};
+	u32 results[MAX_ERRNO + 1] = {};
 	union flipped *f;
 	u32 i, len, id;
 	u8 *buf, *end;
 
-	/* Both at the end of something, so that what is too long is noticed */
+	/* Both buffers end before unmapped memory, so that overruns are detected */
 	buf = mmap(NULL, 4 * page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	ASSERT_NE(MAP_FAILED, buf);
 	ASSERT_EQ(0, mprotect(buf, page, PROT_READ | PROT_WRITE));
@@ -1318,7 +1317,7 @@ TEST_F_TIMEOUT(input, structs, 600)
 	end = buf + page - sizeof(t->info);
 	f = (union flipped *)(buf + 3 * page - sizeof(*f));
 
-	/* Without a vDEVICE, so that there can be one */
+	/* Destroy the vDEVICE, so that one can be allocated */
 	ASSERT_EQ(0, nested_alloc_cfg(t, STE_0_CFG_BYPASS, &id));
 	ASSERT_EQ(0, attach(t, id));
 	ASSERT_EQ(0, destroy(t, t->vdevice_id));
@@ -1331,9 +1330,9 @@ TEST_F_TIMEOUT(input, structs, 600)
 
 		flip_struct(flip, f, len);
 		ret = iommufd_cmd(t, op, f);
-		count_answer(answers, ret);
-		ASSERT_TRUE(right(ret, documented))
-			TH_LOG("error %d, struct %u, kind %d", ret, i, flip);
+		count_result(results, ret);
+		ASSERT_TRUE(expected(ret, documented))
+			TH_LOG("error %d, struct %u, type %d", ret, i, flip);
 		if (!ret)
 			undo_flipped(_metadata, t, flip, f);
 		if (!(i % 128))
@@ -1347,10 +1346,10 @@ TEST_F_TIMEOUT(input, structs, 600)
 	set_place(in, t->s1_id, S1_IOVA, BIT(HIT_A));
 	check_guest(_metadata, in);
 	check_others(_metadata, in);
-	print_answers("structs", answers);
+	print_results("structs", results);
 }
 
-/* The rest of what the uAPI documents */
+/* Other documented errors of the uAPI */
 TEST_F(input, errnos)
 {
 	struct iommu_ioas_change_process change = { .size = sizeof(change) };
@@ -1372,20 +1371,20 @@ TEST_F(input, errnos)
 	ASSERT_EQ(-EMSGSIZE, iommufd_cmd(t, IOMMU_IOAS_IOVA_RANGES, &ranges));
 	ASSERT_NE(0, ranges.num_iovas);
 	ASSERT_EQ(-EOVERFLOW, iommufd_cmd(t, IOMMU_IOAS_MAP, &map));
-	/* There are mappings that are not of files */
+	/* There are mappings that are not backed by files */
 	ASSERT_EQ(-EINVAL, iommufd_cmd(t, IOMMU_IOAS_CHANGE_PROCESS, &change));
 	check_guest(_metadata, &self->in);
 }
 
 /*
- * Some threads make objects and use them while others destroy them. An id may
- * have become that of another object, of another kind.
+ * Threads allocate and use objects while other threads destroy them. An ID may be
+ * reused by an object of another type.
  */
 #define NUM_SLOTS	32
 
 struct race {
 	struct input *in;
-	/* Ids; 0: none */
+	/* IDs; 0: none */
 	u32 slots[NUM_SLOTS];
 	pthread_barrier_t start;
 };
@@ -1394,11 +1393,11 @@ struct racer {
 	struct race *race;
 	pthread_t thread;
 	struct rng rng;
-	/* Ids of all that it has made, which may be gone since, or made anew */
+	/* IDs of all allocated objects, which may be destroyed or reused since */
 	u32 *made;
 	u32 num_made;
-	u32 answers[MAX_ERRNO + 1];
-	/* The first answer that is not right */
+	u32 results[MAX_ERRNO + 1];
+	/* The first wrong result */
 	const char *what;
 	int ret;
 };
@@ -1408,9 +1407,9 @@ static u32 race_id(struct racer *r)
 	return READ_ONCE(r->race->slots[rng_next(&r->rng) % NUM_SLOTS]);
 }
 
-static void race_answer(struct racer *r, const char *what, int ret, u64 set)
+static void race_result(struct racer *r, const char *what, int ret, u64 set)
 {
-	count_answer(r->answers, ret);
+	count_result(r->results, ret);
 	if (!(ret <= 0 && err(-ret) & set) && !r->what) {
 		r->ret = ret;
 		r->what = what;
@@ -1422,7 +1421,7 @@ static void race_destroy(struct racer *r, u32 id)
 	struct smmu_test *t = r->race->in->t;
 
 	if (id)
-		race_answer(r, "destroy", destroy(t, id),
+		race_result(r, "destroy", destroy(t, id),
 			    err(0) | err(ENOENT) | err(EBUSY));
 }
 
@@ -1444,14 +1443,14 @@ static void race_make(struct racer *r)
 		what = "vSMMU";
 		ret = viommu_alloc(&t, IOMMU_VIOMMU_TYPE_ARM_SMMUV3,
 				   race_id(r), &id);
-		/* No longer there, or a HWPT that is no parent */
+		/* Destroyed, or a HWPT that is not a parent */
 		set |= err(ENOENT) | err(EINVAL);
 		break;
 	case 2:
 		what = "nested bypass";
 		t.viommu_id = race_id(r);
 		ret = nested_alloc_cfg(&t, STE_0_CFG_BYPASS, &id);
-		/* No longer there or of another kind, or a parent, no vSMMU */
+		/* Destroyed or of another type; or a parent instead of a vSMMU */
 		set |= err(EINVAL) | err(EOPNOTSUPP);
 		break;
 	case 3:
@@ -1474,7 +1473,7 @@ static void race_make(struct racer *r)
 			close(fd);
 		set |= err(ENOENT) | err(EEXIST);
 	}
-	race_answer(r, what, ret, set);
+	race_result(r, what, ret, set);
 	if (ret)
 		return;
 	r->made[r->num_made++] = id;
@@ -1517,20 +1516,20 @@ static void *race_user(void *arg)
 		switch (rng_next(&r->rng) % 4) {
 		case 0:
 			/*
-			 * Something else, or the nested domain of a vSMMU that
-			 * the device has no vDEVICE of
+			 * Another type of object, or a nested domain of a vSMMU
+			 * without a vDEVICE of the device
 			 */
-			race_answer(r, "attach", attach(&t, race_id(r)),
+			race_result(r, "attach", attach(&t, race_id(r)),
 				    err(0) | err(ENOENT) | err(EINVAL));
 			break;
 		case 1:
-			race_answer(r, "attach to stage 1", attach(&t, t.s1_id),
+			race_result(r, "attach to stage 1", attach(&t, t.s1_id),
 				    err(0) | err(ENOENT));
 			break;
 		default:
 			t.viommu_id = race_id(r);
 			num = 1;
-			race_answer(r, "invalidate", invalidate(&t, &cmd, &num),
+			race_result(r, "invalidate", invalidate(&t, &cmd, &num),
 				    err(0) | err(ENOENT) | err(EINVAL) |
 				    err(EOPNOTSUPP));
 			t.viommu_id = r->race->in->t->viommu_id;
@@ -1539,7 +1538,7 @@ static void *race_user(void *arg)
 	return NULL;
 }
 
-/* How many of the ids that it has made are of something in use */
+/* Return the number of objects that cannot be destroyed yet, as they are in use */
 static u32 race_destroy_made(struct __test_metadata *_metadata,
 			     struct racer *r)
 {
@@ -1559,55 +1558,55 @@ static u32 race_destroy_made(struct __test_metadata *_metadata,
 
 TEST_F_TIMEOUT(input, race, 600)
 {
-	void *(*const actors[])(void *) = {
+	void *(*const funcs[])(void *) = {
 		race_maker, race_maker, race_destroyer, race_user,
 	};
-	struct racer racers[ARRAY_SIZE(actors)] = {};
+	struct racer racers[ARRAY_SIZE(funcs)] = {};
 	struct race race = { .in = &self->in };
 	struct smmu_test *t = race.in->t;
-	u32 answers[MAX_ERRNO + 1] = {};
+	u32 results[MAX_ERRNO + 1] = {};
 	u32 left = -1, before;
 	unsigned int i;
 	int j;
 
 	/*
-	 * The race is for the vDEVICE too. An IOAS would get a HWPT of its own,
-	 * with an id that may be one of those of the race.
+	 * The threads also allocate and destroy the vDEVICE. Do not attach to an
+	 * IOAS, as the ID of its HWPT could be one used by the threads.
 	 */
 	ASSERT_EQ(0, attach(t, t->parent_id));
 	ASSERT_EQ(0, destroy(t, t->vdevice_id));
 
-	ASSERT_EQ(0, pthread_barrier_init(&race.start, NULL, ARRAY_SIZE(actors)));
-	for (i = 0; i < ARRAY_SIZE(actors); i++) {
+	ASSERT_EQ(0, pthread_barrier_init(&race.start, NULL, ARRAY_SIZE(funcs)));
+	for (i = 0; i < ARRAY_SIZE(funcs); i++) {
 		racers[i].race = &race;
 		racers[i].rng.state = rnd();
 		racers[i].made = calloc(count / 64 + 1, sizeof(u32));
 		ASSERT_NE(NULL, racers[i].made);
-		ASSERT_EQ(0, pthread_create(&racers[i].thread, NULL, actors[i],
+		ASSERT_EQ(0, pthread_create(&racers[i].thread, NULL, funcs[i],
 					    &racers[i]));
 	}
-	for (i = 0; i < ARRAY_SIZE(actors); i++) {
+	for (i = 0; i < ARRAY_SIZE(funcs); i++) {
 		ASSERT_EQ(0, pthread_join(racers[i].thread, NULL));
 		for (j = 0; j <= MAX_ERRNO; j++)
-			answers[j] += racers[i].answers[j];
+			results[j] += racers[i].results[j];
 	}
 	ksft_print_msg("race: %d s\n", (int)(time(NULL) - race.in->start));
-	print_answers("race", answers);
-	for (i = 0; i < ARRAY_SIZE(actors); i++) {
+	print_results("race", results);
+	for (i = 0; i < ARRAY_SIZE(funcs); i++) {
 		ASSERT_EQ(NULL, racers[i].what)
 			TH_LOG("%s: error %d", racers[i].what, racers[i].ret);
 	}
 
-	/* All that is left can be destroyed, what others need last */
+	/* All remaining objects can be destroyed, those in use by others last */
 	ASSERT_EQ(0, attach(t, t->parent_id));
 	do {
 		before = left;
 		left = 0;
-		for (i = 0; i < ARRAY_SIZE(actors); i++)
+		for (i = 0; i < ARRAY_SIZE(funcs); i++)
 			left += race_destroy_made(_metadata, &racers[i]);
 	} while (left && left < before);
 	ASSERT_EQ(0, left);
-	for (i = 0; i < ARRAY_SIZE(actors); i++)
+	for (i = 0; i < ARRAY_SIZE(funcs); i++)
 		free(racers[i].made);
 
 	ASSERT_EQ(0, vdevice_alloc(t, VSID, &t->vdevice_id));

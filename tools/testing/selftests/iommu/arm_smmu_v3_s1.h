@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What the guest of a vSMMU writes: stream table entries, context descriptors,
- * stage-1 page tables, commands; and what it reads: events. Names and layouts
+ * Data structures of a vSMMU's guest: stream table entries, context
+ * descriptors, stage-1 page tables, commands and events. Names and layouts
  * follow the SMMUv3 architecture (IHI 0070).
  */
 #ifndef SELFTESTS_IOMMU_ARM_SMMU_V3_S1_H
@@ -102,7 +102,7 @@
 #define S1_MAX_TABLES			8
 #define S1_TABLES_SIZE			(S1_MAX_TABLES * S1_PAGE_SIZE)
 
-/* A stage-1 page table in @tables, which the SMMU reaches at the IPA @ipa */
+/* A stage-1 page table: @ipa is the IPA of @tables */
 struct s1_table {
 	void *tables;
 	u64 ipa;
@@ -116,8 +116,8 @@ static inline void s1_init(struct s1_table *s1, void *tables, u64 ipa)
 }
 
 /*
- * The entry for @iova at the level that translates from bit @shift on. Adds the
- * tables above it as needed.
+ * Return the entry for @iova at the level that starts at bit @shift. Allocate
+ * missing tables of the levels above.
  */
 static inline __le64 *s1_entry(struct s1_table *s1, u64 iova, unsigned int shift)
 {
@@ -151,7 +151,7 @@ static inline void s1_map(struct s1_table *s1, u64 iova, u64 ipa, u64 flags)
 
 static inline void s1_make_cd(__le64 *cd, struct s1_table *s1, u16 asid, u32 idr5)
 {
-	/* VMSAv8-64 tables without LPA2 reach no further */
+	/* VMSAv8-64 tables without LPA2 have at most 48 bits of output address */
 	u32 oas = min_t(u32, FIELD_GET(IDR5_OAS, idr5), IDR5_OAS_48_BIT);
 
 	cd[1] = __cpu_to_le64(s1->ipa);

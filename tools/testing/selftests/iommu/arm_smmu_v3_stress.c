@@ -1,18 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Stress the arm-smmu-v3 driver: processes that stand for VMs, with a thread for
- * each of their devices, map and unmap, attach and detach, make and destroy
- * vSMMUs, write guest stage-1 tables and invalidate them. Some devices belong to
- * a VM that is hostile, some to one that is killed again and again. Disks that
- * the kernel's own driver has, if given, are written and read beside it.
+ * Stress the arm-smmu-v3 driver. Each process stands for a VM and has a thread for
+ * each of its devices. The threads map and unmap, attach and detach, allocate and
+ * destroy vSMMUs, write guest stage-1 tables and send invalidations. One VM is
+ * hostile and one is killed repeatedly. Optionally, disks of the kernel's own
+ * drivers are written and read at the same time.
  *
- * All the time DMA is checked against what is mapped. What a thread expects must
- * depend on nobody else, or the check would race. So an IOVA, a page, and the
- * attachment of a device belong to one thread; IOASes, domains and SMMUs, where
- * the mistakes would be, are shared by all.
+ * DMA is checked against the mappings all the time. To avoid races in the checks,
+ * an IOVA, a page and the attachment of a device belong to one thread. IOASes,
+ * domains and SMMUs are shared by all threads.
  *
- * Each thread makes its choices from a seed of its own, made from that given with
- * --seed. How the threads interleave is up to the machine, of course.
+ * Each thread has a separate random seed, derived from the one given by --seed.
+ * The order of operations of different threads is not reproducible.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -39,12 +38,12 @@
 #include "arm_smmu_v3_utils.h"
 
 #define MAX_DISKS		8
-#define MAX_WORLDS		4
-#define MAX_ACTORS		(MAX_DEVICES + MAX_DISKS + MAX_WORLDS)
-/* No operation takes that long, whatever else the machine does */
+#define MAX_VMS		4
+#define MAX_WORKERS		(MAX_DEVICES + MAX_DISKS + MAX_VMS)
+/* Longer than any operation takes, even on a busy host */
 #define STUCK_S			120
 
-/* Kinds of operations, as they are counted */
+/* Kinds of operations to be counted */
 enum kind {
 	MAP,
 	UNMAP,
@@ -77,10 +76,10 @@ static const char *const kinds[NUM_KINDS] = {
 	[MAP] = "map",
 	[UNMAP] = "unmap",
 	[DMA] = "DMA that hit",
-	[DMA_STOPPED] = "DMA that was stopped",
+	[DMA_STOPPED] = "DMA that was blocked",
 	[ATTACH] = "attach",
 	[REPLACE] = "replace",
-	[REPLACE_BUSY] = "replace beside DMA",
+	[REPLACE_BUSY] = "replace during DMA",
 	[DETACH] = "detach",
 	[HWPT] = "HWPT",
 	[NEST_BYPASS] = "nested bypass",
@@ -100,40 +99,40 @@ static const char *const kinds[NUM_KINDS] = {
 	[DISK_READ] = "disk read",
 };
 
-/* Whoever does something: a thread. In memory that all processes share. */
-struct actor {
+/* State and statistics of a thread, in memory shared by all processes */
+struct worker {
 	char name[64];
 	u64 seed;
 	u64 count[NUM_KINDS];
-	/* One that is killed makes no progress for a while */
-	bool mortal;
+	/* Its process is killed repeatedly, so it may make no progress for a while */
+	bool is_killed;
 	pid_t process;
 	char skipped[128];
 	char failed[512];
 };
 
 static struct shared {
-	struct actor actors[MAX_ACTORS];
+	struct worker workers[MAX_WORKERS];
 	bool stop;
 } *shared;
 
-static int num_actors;
-static __thread struct actor *me;
+static int num_workers;
+static __thread struct worker *this_worker;
 static __thread struct rng rng;
 
-static u64 actor_done(const struct actor *actor)
+static u64 worker_done(const struct worker *worker)
 {
 	u64 sum = 0;
 	int i;
 
 	for (i = 0; i < NUM_KINDS; i++)
-		sum += READ_ONCE(actor->count[i]);
+		sum += READ_ONCE(worker->count[i]);
 	return sum;
 }
 
 static void count(enum kind kind)
 {
-	WRITE_ONCE(me->count[kind], me->count[kind] + 1);
+	WRITE_ONCE(this_worker->count[kind], this_worker->count[kind] + 1);
 }
 
 static bool stopped(void)
@@ -141,15 +140,15 @@ static bool stopped(void)
 	return READ_ONCE(shared->stop);
 }
 
-/* The process ends with its first failure; what it was up to stays as it is */
+/* Exit the process at the first failure, without any cleanup */
 static void __noreturn __printf(1, 2)
 fail(const char *format, ...)
 {
 	va_list args;
 
 	va_start(args, format);
-	if (!*me->failed)
-		vsnprintf(me->failed, sizeof(me->failed), format, args);
+	if (!*this_worker->failed)
+		vsnprintf(this_worker->failed, sizeof(this_worker->failed), format, args);
 	va_end(args);
 	_exit(KSFT_FAIL);
 }
@@ -159,11 +158,11 @@ fail(const char *format, ...)
 		fail(_format, ##__VA_ARGS__);			\
 } while (0)
 
-/* The assertions of libvfio end the process by themselves */
+/* Failing assertions of libvfio exit the process directly */
 static void exiting(void)
 {
-	if (me && !*me->failed)
-		snprintf(me->failed, sizeof(me->failed),
+	if (this_worker && !*this_worker->failed)
+		snprintf(this_worker->failed, sizeof(this_worker->failed),
 			 "an assertion failed, see above");
 }
 
@@ -182,16 +181,16 @@ static bool one_in(u32 num)
 	return !pick(num);
 }
 
-static void play(struct actor *actor, unsigned int round)
+static void set_worker(struct worker *worker, unsigned int round)
 {
-	me = actor;
-	rng.state = actor->seed + round;
+	this_worker = worker;
+	rng.state = worker->seed + round;
 }
 
 /*
- * QEMU's iommu-testdev, a source of DMA that needs no queues in memory: it writes
- * once its first register is read. Then it compares what is at a physical
- * address that we do not know, so of its results only a failed write counts.
+ * QEMU's iommu-testdev, a source of DMA without queues in memory. Reading its first
+ * register starts the write. Then it compares memory at a physical address, which
+ * is unknown here, so only a failed write is significant in its result.
  */
 #define TESTDEV_VENDOR		0x1b36
 #define TESTDEV_DEVICE		0x0005
@@ -202,7 +201,7 @@ static void play(struct actor *actor, unsigned int round)
 #define TESTDEV_REG_RESULT	0x10
 #define   TESTDEV_WRITE_FAILED	0xdead0002
 #define TESTDEV_REG_ARM		0x14
-/* All write the same, so how much tells who it was; 4 bytes more, that it was busy */
+/* The length of a write identifies the thread. busy_thread() adds 4 bytes. */
 #define TESTDEV_LEN		8
 
 static bool is_testdev(const struct smmu_test *t)
@@ -222,7 +221,7 @@ static int testdev_write(struct smmu_test *t, u64 iova, u32 len)
 	return readl(bar + TESTDEV_REG_RESULT) == TESTDEV_WRITE_FAILED ? -EIO : 0;
 }
 
-/* Make the device ready for DMA, after it was opened */
+/* Prepare the device for DMA after it was opened */
 static const char *start_device(struct smmu_test *t)
 {
 	if (is_testdev(t)) {
@@ -240,9 +239,9 @@ static const char *start_device(struct smmu_test *t)
  */
 
 /*
- * An area is what is mapped and unmapped as a whole, a cell is a page of it. They
- * are few: what is to be found stale must still be in the TLB. QEMU's drops all
- * that it has with the 257th entry.
+ * An area is mapped and unmapped as a whole. A cell is one page of an area. The
+ * number of cells is small, as only translations that are still in the TLB can be
+ * found stale. The TLB of QEMU drops all entries when it exceeds 256 entries.
  */
 #define NUM_AREAS	4
 #define AREA_CELLS	4
@@ -252,16 +251,16 @@ static const char *start_device(struct smmu_test *t)
 #define NOWHERE		-1
 
 enum place {
-	/* In either IOAS */
+	/* In each IOAS */
 	AT_IOAS,
 	AT_HWPT,
 	AT_PARENT,
-	/* In that of the vSMMU */
+	/* In the IOAS of the vSMMU */
 	AT_BYPASS,
 	AT_ABORT,
 	AT_S1,
 	DETACHED,
-	/* Where a random vSTE lets it be */
+	/* Depends on a random vSTE */
 	AT_RANDOM,
 };
 
@@ -276,7 +275,7 @@ static const char *const places[] = {
 	[AT_RANDOM] = "a random vSTE",
 };
 
-/* A page that may be mapped, and what is known of it if it was */
+/* A page and its current or last mapping */
 struct page {
 	bool mapped;
 	unsigned int generation;
@@ -290,11 +289,11 @@ struct vm;
 
 struct device {
 	struct vm *vm;
-	struct actor *actor;
+	struct worker *worker;
 	pthread_t thread;
 	struct smmu_test *t;
 	bool testdev;
-	/* The pages, full of POISON but where DMA has just been */
+	/* The pages, filled with POISON except after DMA */
 	void *memory;
 	struct page pages[NUM_PAGES];
 	/* The page of each cell of each IOAS, or NOWHERE */
@@ -302,21 +301,21 @@ struct device {
 	u64 iova;
 	enum place at;
 	unsigned int ioas;
-	/* Of the last DMA to a cell, which is what the TLB has */
+	/* Cell of the last DMA, whose translation is in the TLB */
 	int last_cell;
 	pthread_t busy_thread;
 	bool busy_stop;
 
-	/* The guest's vSMMU, in the IOAS that its parent is of */
+	/* The IOAS of the vSMMU's parent */
 	unsigned int guest_ioas;
 	u32 vsid;
 	u32 veventq_id;
 	u32 bypass_id;
 	u32 abort_id;
-	/* Two stage 1 tables, of which one is in the CD, and its ASID */
+	/* Two stage-1 tables, and the index of the one in the CD */
 	struct s1_table s1[2];
 	unsigned int cur_s1;
-	/* The cell that each address is mapped to, or NOWHERE */
+	/* The cell mapped at each stage-1 address, or NOWHERE */
 	int s1_cells[NUM_S1];
 };
 
@@ -325,7 +324,7 @@ struct vm {
 	struct smmu_test t[MAX_DEVICES];
 	struct device devices[MAX_DEVICES];
 	unsigned int num;
-	/* How often it was killed */
+	/* Number of kills */
 	unsigned int round;
 	u32 ioas[2];
 	u32 hwpt[2];
@@ -360,7 +359,7 @@ device_fail(const struct device *d, const char *format, ...)
 
 static u32 testdev_len(const struct device *d)
 {
-	return TESTDEV_LEN * (1 + (d->actor - shared->actors));
+	return TESTDEV_LEN * (1 + (d->worker - shared->workers));
 }
 
 static int device_write(struct device *d, u64 iova)
@@ -393,8 +392,8 @@ static void map_area(struct device *d, unsigned int ioas, int area)
 	int first, i;
 
 	/*
-	 * There are as many again as the cells of both IOASes, so there is always
-	 * room for an area.
+	 * There are twice as many pages as cells in both IOASes, so there are
+	 * always enough free pages in a row.
 	 */
 	do {
 		first = pick(NUM_PAGES - num + 1);
@@ -429,7 +428,7 @@ static void unmap_area(struct device *d, unsigned int ioas, int area)
 	count(UNMAP);
 	while (i--) {
 		d->pages[cells[i]].mapped = false;
-		d->pages[cells[i]].unmapped_at = actor_done(me);
+		d->pages[cells[i]].unmapped_at = worker_done(this_worker);
 		cells[i] = NOWHERE;
 	}
 }
@@ -439,7 +438,7 @@ static void forget_dma(struct device *d, int page)
 	memset(page_at(d, page), POISON, NVME_DMA_PAGE_SIZE);
 }
 
-/* The start of a page tells */
+/* Checking the start of the page is sufficient */
 static bool page_hit(const struct device *d, int page)
 {
 	const u8 *start = page_at(d, page);
@@ -451,7 +450,7 @@ static bool page_hit(const struct device *d, int page)
 	return false;
 }
 
-/* What is known of a page, and the serial number of who has written to it */
+/* Describe a page and the device that has written to it */
 static const char *page_text(const struct device *d, int i)
 {
 	const char *serial = page_at(d, i) + 4;
@@ -467,9 +466,9 @@ static const char *page_text(const struct device *d, int i)
 		;
 	if (!page->mapped)
 		snprintf(since, sizeof(since), "unmapped %llu operations ago",
-			 (unsigned long long)(actor_done(me) - page->unmapped_at));
+			 (unsigned long long)(worker_done(this_worker) - page->unmapped_at));
 	snprintf(text, sizeof(text),
-		 "page %d (generation %u at %#llx of IOAS %u, %s, %u bytes of '%s' or actor %u%s)",
+		 "page %d (generation %u at %#llx of IOAS %u, %s, %u bytes of '%s' or thread %u%s)",
 		 i, page->generation, (unsigned long long)page->iova,
 		 page->ioas, since, n, by, n / TESTDEV_LEN,
 		 n % TESTDEV_LEN ? ", busy" : "");
@@ -486,13 +485,13 @@ static void check_pages(struct device *d, int expected, u64 iova)
 			     (unsigned long long)iova, page_text(d, i));
 }
 
-/* Have the device write to @iova, where it must hit @page, or nothing */
+/* Write to @iova by DMA, which must hit @page, or no page if NOWHERE */
 static void check_dma(struct device *d, u64 iova, int page)
 {
 	struct smmu_test *t = d->t;
 	int ret = device_write(d, iova);
 
-	/* A controller may be slow on a busy host: a lost translation stays lost */
+	/* Retry once: on a busy host the controller may just be slow */
 	if (ret == -ENXIO && page != NOWHERE)
 		ret = device_write(d, iova);
 	check_pages(d, page, iova);
@@ -554,7 +553,7 @@ static void some_dma(struct device *d)
 {
 	int cell, n;
 
-	/* A controller without its queues has to be started again */
+	/* NVMe controllers must be restarted after losing access to their queues */
 	if ((d->at == AT_ABORT || d->at == DETACHED) && !d->testdev &&
 	    !one_in(4))
 		return;
@@ -562,7 +561,7 @@ static void some_dma(struct device *d)
 	if (d->at == AT_S1) {
 		n = pick(NUM_S1);
 		cell = d->s1_cells[n];
-		/* Each word of a page that is not mapped is an event */
+		/* Each word written to an unmapped page causes an event */
 		if (cell == NOWHERE || d->cells[d->ioas][cell] == NOWHERE)
 			return;
 		check_dma(d, s1_iova(n), d->cells[d->ioas][cell]);
@@ -573,7 +572,7 @@ static void some_dma(struct device *d)
 		dma_to_cell(d, cell);
 }
 
-/* DMA to what is not mapped, of which the guest hears if it is its own fault */
+/* DMA to an unmapped address. Stage-1 faults are reported to the guest. */
 static void do_fault(struct device *d)
 {
 	int cell = pick(NUM_CELLS);
@@ -586,7 +585,7 @@ static void do_fault(struct device *d)
 
 static void do_map(struct device *d)
 {
-	/* Mostly where the device will notice */
+	/* Mostly in the IOAS of the device's current attachment */
 	unsigned int ioas = one_in(4) ? !d->ioas : d->ioas;
 	int area = pick(NUM_AREAS);
 
@@ -605,7 +604,7 @@ static bool is_nested(enum place at)
 	return at == AT_BYPASS || at == AT_ABORT || at == AT_S1;
 }
 
-/* Does DMA to the address of a cell go there? */
+/* Is DMA to the address of a cell translated to its page? */
 static bool uses_cells(enum place at)
 {
 	return at == AT_IOAS || at == AT_HWPT || at == AT_PARENT ||
@@ -613,8 +612,8 @@ static bool uses_cells(enum place at)
 }
 
 /*
- * DMA all the while that the device is attached elsewhere: the TLB has what the
- * STE says, up to the last moment that it says so. Either page may be hit.
+ * DMA while the device is being attached to another object, so that the TLB
+ * contains old translations until the STE changes. The old and new page may be hit.
  */
 static void *busy_thread(void *arg)
 {
@@ -628,7 +627,7 @@ static void *busy_thread(void *arg)
 
 static bool start_busy(struct device *d, enum place to, unsigned int ioas)
 {
-	/* A controller has one queue, and each DMA that stops is an event */
+	/* NVMe controllers cannot be shared by threads; blocked DMA causes many events */
 	if (!d->testdev || !uses_cells(d->at) || !uses_cells(to) ||
 	    d->cells[ioas][d->last_cell] == NOWHERE ||
 	    d->cells[d->ioas][d->last_cell] == NOWHERE)
@@ -709,7 +708,7 @@ static void do_attach(struct device *d)
 		to = AT_HWPT;
 	if (to == d->at && to == DETACHED)
 		to = AT_IOAS;
-	/* What stops all DMA is no place to stay at */
+	/* Check that DMA is blocked before leaving such a place */
 	if (d->at == AT_ABORT || d->at == DETACHED)
 		some_dma(d);
 	attach_to(d, to, pick(2));
@@ -724,8 +723,8 @@ static void remap_area(struct device *d, unsigned int ioas, int area)
 }
 
 /*
- * Domains of one's own, while others change the IOAS. The second is likely to
- * have the tags of the first, under which nothing of that may be left.
+ * Domains used by one device only, while other threads change the IOAS. The second
+ * domain probably reuses the IOTLB tags of the first, which must have no entries.
  */
 static void do_hwpt(struct device *d)
 {
@@ -757,7 +756,7 @@ static void do_hwpt(struct device *d)
 
 static u16 asid_of(unsigned int s1)
 {
-	/* The same in each guest */
+	/* All guests use the same ASIDs */
 	return s1 ? ASID_2 : ASID;
 }
 
@@ -772,7 +771,7 @@ static void set_s1_entry(struct device *d, int n)
 		s1_map(s1, s1_iova(n), cell_iova(d, cell), 0);
 }
 
-/* The other stage 1, which has what the one that was in use has */
+/* Switch to the other stage-1 tables, with the same mappings */
 static void switch_s1(struct device *d)
 {
 	struct smmu_test *t = d->t;
@@ -811,7 +810,7 @@ static void make_guest(struct device *d)
 	struct smmu_test *t = d->t;
 
 	d->guest_ioas = pick(2);
-	d->vsid = (u32)(me - shared->actors) << 16 | pick(1 << 16);
+	d->vsid = (u32)(this_worker - shared->workers) << 16 | pick(1 << 16);
 	EXPECT_0(d, viommu_alloc(t, IOMMU_VIOMMU_TYPE_ARM_SMMUV3,
 				 d->vm->parent[d->guest_ioas], &t->viommu_id));
 	count(VSMMU);
@@ -883,7 +882,7 @@ static void do_vevents(struct device *d)
 
 	if (d->at == AT_S1)
 		check_dma(d, S1_UNMAPPED(pick(4)), NOWHERE);
-	/* The queue may be too short for the event, and others in front of it */
+	/* The event may be lost, or follow older events */
 	while (num++ < 64 && wait_vevent(d->t, num == 1 ? 100 : 0)) {
 		len = read(fd, &event, sizeof(event));
 		if (len < (ssize_t)sizeof(header))
@@ -909,7 +908,7 @@ static void set_cmd(struct iommu_viommu_arm_smmuv3_invalidate *cmd, u64 cmd0,
 	cmd->cmd[1] = __cpu_to_le64(cmd1);
 }
 
-/* Any command for @n, with the ASID in use, that will do; any VMID will, too */
+/* Any command that invalidates @n for the current ASID. The VMID is ignored. */
 static void set_s1_cmd(struct device *d,
 		       struct iommu_viommu_arm_smmuv3_invalidate *cmd, int n)
 {
@@ -934,7 +933,7 @@ static void set_s1_cmd(struct device *d,
 	}
 }
 
-/* The guest changes its stage 1 and tells its SMMU */
+/* The guest changes its stage 1 and sends an invalidation */
 static void do_s1(struct device *d)
 {
 	struct iommu_viommu_arm_smmuv3_invalidate cmds[80];
@@ -946,7 +945,7 @@ static void do_s1(struct device *d)
 		some_dma(d);
 	}
 
-	/* What this command names is not mapped */
+	/* A command without effect: the address is not mapped */
 	for (i = 0; i < num; i++)
 		set_cmd(&cmds[i], TLBI_ASID(CMD_TLBI_NH_VA, ASID),
 			S1_UNMAPPED(0));
@@ -972,7 +971,7 @@ static void do_s1(struct device *d)
 }
 
 /*
- * What a guest might harm others with
+ * Input of a hostile guest
  */
 static void random_cmd(struct device *d,
 		       struct iommu_viommu_arm_smmuv3_invalidate *cmd)
@@ -981,11 +980,11 @@ static void random_cmd(struct device *d,
 
 	switch (pick(8)) {
 	case 0:
-		/* Anything */
+		/* All bits random */
 		set_cmd(cmd, random_u64(), random_u64());
 		return;
 	case 1:
-		/* Another operation, or a bit that it has not */
+		/* Another opcode, or a bit that may be reserved */
 		cmd0 ^= BIT_ULL(pick(64));
 		break;
 	case 2:
@@ -996,7 +995,7 @@ static void random_cmd(struct device *d,
 	if (cmd0 == CMD_CFGI_CD || cmd0 == CMD_CFGI_CD_ALL) {
 		cmd0 = CFGI_SID(cmd0, one_in(8) ? random_u64() : d->vsid);
 	} else {
-		/* The VMID of another guest, what the ASIDs and addresses are of */
+		/* The VMID of another guest, and the ASIDs and addresses used by all */
 		cmd0 |= TLBI_VMID(pick(16));
 		if ((cmd0 & 0xff) != CMD_TLBI_NSNH_ALL)
 			cmd0 |= (u64)(one_in(2) ? ASID : pick(4)) << 48;
@@ -1058,8 +1057,8 @@ static void do_random_vste(struct device *d)
 	count(NEST_RANDOM);
 	d->at = AT_RANDOM;
 	/*
-	 * The stage 1 may be that of any device of this VM, so the address is
-	 * one that none of them maps. A controller would find their queues.
+	 * The stage 1 may be the one of any device of this VM, so use an address
+	 * that is unmapped in all. NVMe controllers would find other queues.
 	 */
 	if (d->testdev)
 		check_dma(d, S1_UNMAPPED(pick(4)), NOWHERE);
@@ -1070,7 +1069,7 @@ static void do_random_vste(struct device *d)
 	some_dma(d);
 }
 
-/* The device goes as it is, and its vDEVICE with it */
+/* Close the device without detaching it, which destroys its vDEVICE */
 static void do_reopen(struct device *d)
 {
 	struct smmu_test *t = d->t;
@@ -1108,12 +1107,12 @@ static const struct move {
 
 struct profile {
 	const char *name;
-	/* How likely a device makes which move */
+	/* Relative frequency of each move */
 	u32 weights[ARRAY_SIZE(moves)];
-	bool mortal;
+	bool is_killed;
 };
 
-static const struct profile profiles[MAX_WORLDS] = {
+static const struct profile profiles[MAX_VMS] = {
 	{
 		.name = "guest",
 		.weights = { 30, 1, 30, 12, 4, 1, 30, 4, 4, 4, 0, 0 },
@@ -1125,7 +1124,7 @@ static const struct profile profiles[MAX_WORLDS] = {
 	{
 		.name = "killed",
 		.weights = { 20, 1, 20, 20, 10, 0, 20, 10, 4, 4, 0, 0 },
-		.mortal = true,
+		.is_killed = true,
 	},
 	{
 		.name = "paging",
@@ -1142,7 +1141,7 @@ static void *device_thread(void *arg)
 	for (i = 0; i < ARRAY_SIZE(moves); i++)
 		sum += weights[i];
 
-	play(d->actor, d->vm->round);
+	set_worker(d->worker, d->vm->round);
 	if (d->vm->nests)
 		make_guest(d);
 	while (!stopped()) {
@@ -1172,7 +1171,7 @@ static void open_vm(struct vm *vm)
 		vm->devices[i] = (struct device) {
 			.vm = vm,
 			.t = &t[i],
-			.actor = vm->devices[i].actor,
+			.worker = vm->devices[i].worker,
 		};
 	}
 
@@ -1187,8 +1186,8 @@ static void open_vm(struct vm *vm)
 		reason = open_s1(t, ASID);
 	vm->nests = !reason;
 	if (reason)
-		snprintf(vm->devices[0].actor->skipped,
-			 sizeof(vm->devices[0].actor->skipped),
+		snprintf(vm->devices[0].worker->skipped,
+			 sizeof(vm->devices[0].worker->skipped),
 			 "no nesting: %s", reason);
 	for (i = 0; i < 2; i++) {
 		VFIO_ASSERT_EQ(hwpt_alloc(t, vm->ioas[i], 0, NULL, &vm->hwpt[i]), 0);
@@ -1206,7 +1205,7 @@ static void open_vm(struct vm *vm)
 	for (i = 0; i < vm->num; i++) {
 		struct device *d = &vm->devices[i];
 
-		me = d->actor;
+		this_worker = d->worker;
 		d->testdev = is_testdev(d->t);
 		reason = start_device(d->t);
 		CHECK(!reason, "%s", reason);
@@ -1262,17 +1261,17 @@ static void run_vm(struct vm *vm)
 	close_vm(vm);
 }
 
-/* Killed half way, it leaves nothing in anybody's way; see report_left() too */
+/* Kill a VM at random times and check that its devices work afterwards */
 static void run_killer(struct vm *vm)
 {
-	struct actor *victim = vm->devices[0].actor, *killer = me;
+	struct worker *victim = vm->devices[0].worker, *killer = this_worker;
 	unsigned int i;
 	int status;
 	pid_t pid;
 	u64 done;
 
 	while (!stopped()) {
-		done = actor_done(victim);
+		done = worker_done(victim);
 		pid = fork();
 		VFIO_ASSERT_GE(pid, 0);
 		if (!pid) {
@@ -1281,8 +1280,8 @@ static void run_killer(struct vm *vm)
 			_exit(0);
 		}
 
-		/* Sometimes before all is open */
-		while (!one_in(100) && !stopped() && actor_done(victim) == done)
+		/* Sometimes before all devices are open */
+		while (!one_in(100) && !stopped() && worker_done(victim) == done)
 			usleep(20000);
 		usleep(pick(3000) * 1000);
 		kill(pid, SIGKILL);
@@ -1292,38 +1291,39 @@ static void run_killer(struct vm *vm)
 		count(KILL);
 		vm->round++;
 
-		/* Everything is free again, and works */
+		/* All resources are released and all devices work */
 		open_vm(vm);
 		for (i = 0; i < vm->num; i++) {
-			me = vm->devices[i].actor;
+			this_worker = vm->devices[i].worker;
 			dma_to_cell(&vm->devices[i], 0);
 		}
-		me = killer;
+		this_worker = killer;
 		close_vm(vm);
 		count(REOPEN);
 	}
 }
 
 /*
- * Disks on the kernel's own DMA domains. A run of blocks is written or read and
- * compared; each block says who it is and how often it was written.
+ * Disks in DMA domains of the kernel. Runs of blocks are written, or read and
+ * compared. The contents of a block are derived from its number, the disk and the
+ * number of writes.
  */
 #define BLOCK_SIZE	4096
 #define MAX_BLOCKS	2048
-/* Few and small, like the cells */
+/* A small number of short buffers, for the same reason as NUM_CELLS */
 #define RUN_BLOCKS	4
 #define NUM_BUFFERS	8
 
 struct disk {
 	const char *path;
-	struct actor *actor;
+	struct worker *worker;
 	pthread_t thread;
 	u32 written[MAX_BLOCKS];
 };
 
 static u64 block_word(const struct disk *disk, u32 block, u32 written, u32 i)
 {
-	return disk->actor->seed ^ (u64)written << 40 ^ (u64)block << 16 ^ i;
+	return disk->worker->seed ^ (u64)written << 40 ^ (u64)block << 16 ^ i;
 }
 
 static void fill_block(struct disk *disk, u64 *words, u32 block)
@@ -1385,7 +1385,7 @@ static void *disk_thread(void *arg)
 	off_t end;
 	int fd;
 
-	play(disk->actor, 0);
+	set_worker(disk->worker, 0);
 	fd = open(disk->path, O_RDWR | O_DIRECT | O_EXCL);
 	CHECK(fd >= 0, "disk %s: %s", disk->path, strerror(errno));
 	end = lseek(fd, 0, SEEK_END);
@@ -1417,10 +1417,10 @@ static void run_disks(void)
 }
 
 /*
- * The processes, and who watches them
+ * Start and supervision of the processes
  */
-static struct vm vms[MAX_WORLDS];
-static pid_t processes[MAX_WORLDS + 1];
+static struct vm vms[MAX_VMS];
+static pid_t processes[MAX_VMS + 1];
 static int num_processes;
 static unsigned int worked;
 static u64 seed;
@@ -1445,23 +1445,23 @@ static bool start_process(void)
 
 static void __noreturn exit_process(void)
 {
-	/* Not a failed assertion */
-	me = NULL;
+	/* Mark this exit as regular for exiting() */
+	this_worker = NULL;
 	exit(0);
 }
 
-static struct actor *new_actor(const char *name, const char *of)
+static struct worker *new_worker(const char *name, const char *of)
 {
-	struct actor *actor = &shared->actors[num_actors++];
+	struct worker *worker = &shared->workers[num_workers++];
 
-	snprintf(actor->name, sizeof(actor->name), "%s %s", name, of);
-	actor->seed = rng_next(&seeds);
-	actor->process = num_processes;
-	return actor;
+	snprintf(worker->name, sizeof(worker->name), "%s %s", name, of);
+	worker->seed = rng_next(&seeds);
+	worker->process = num_processes;
+	return worker;
 }
 
-/* The nth device behind each SMMU is of the nth VM */
-static void deal_devices(void)
+/* Assign the nth device behind each SMMU to the nth VM */
+static void assign_devices(void)
 {
 	int i, j, behind;
 	struct vm *vm;
@@ -1469,21 +1469,21 @@ static void deal_devices(void)
 	for (i = 0; i < num_devices; i++) {
 		if (!same_features(&devices[i]) ||
 		    (devices[i].info.idr[0] ^ devices[0].info.idr[0]) & IDR0_STAGES) {
-			ksft_print_msg("%s is not like the first device, so it is not used\n",
+			ksft_print_msg("%s is not used: features differ from the first device\n",
 				       devices[i].bdf);
 			continue;
 		}
 		behind = 0;
 		for (j = 0; j < i; j++) {
 			if (!strcmp(devices[i].group, devices[j].group))
-				ksft_exit_fail_msg("%s and %s are one group, give one of them\n",
+				ksft_exit_fail_msg("%s and %s share a group, give one of them\n",
 						   devices[i].bdf,
 						   devices[j].bdf);
 			if (!strcmp(devices[i].smmu, devices[j].smmu))
 				behind++;
 		}
-		vm = &vms[behind % MAX_WORLDS];
-		vm->profile = &profiles[behind % MAX_WORLDS];
+		vm = &vms[behind % MAX_VMS];
+		vm->profile = &profiles[behind % MAX_VMS];
 		vm->t[vm->num++].test_device = &devices[i];
 	}
 }
@@ -1491,23 +1491,23 @@ static void deal_devices(void)
 static void start_vm(struct vm *vm)
 {
 	const char *name = vm->profile->name;
-	struct actor *killer = NULL;
+	struct worker *killer = NULL;
 	unsigned int i;
 
 	for (i = 0; i < vm->num; i++) {
-		vm->devices[i].actor = new_actor(name, vm->t[i].test_device->bdf);
-		vm->devices[i].actor->mortal = vm->profile->mortal;
+		vm->devices[i].worker = new_worker(name, vm->t[i].test_device->bdf);
+		vm->devices[i].worker->is_killed = vm->profile->is_killed;
 	}
-	if (vm->profile->mortal)
-		killer = new_actor("killer of", name);
+	if (vm->profile->is_killed)
+		killer = new_worker("killer of", name);
 
 	if (start_process())
 		return;
 	if (killer) {
-		play(killer, 0);
+		set_worker(killer, 0);
 		run_killer(vm);
 	} else {
-		play(vm->devices[0].actor, 0);
+		set_worker(vm->devices[0].worker, 0);
 		run_vm(vm);
 	}
 	exit_process();
@@ -1520,22 +1520,22 @@ static void start_disks(void)
 	if (!num_disks)
 		return;
 	for (i = 0; i < num_disks; i++)
-		disks[i].actor = new_actor("disk", disks[i].path);
+		disks[i].worker = new_worker("disk", disks[i].path);
 	if (start_process())
 		return;
-	play(disks[0].actor, 0);
+	set_worker(disks[0].worker, 0);
 	run_disks();
 	exit_process();
 }
 
-/* A process that ends with an error has said why, or it was killed */
+/* A failed process has recorded the reason, unless it was killed */
 static void reap_processes(void)
 {
 	int i, j, status;
 
 	for (i = 0; i < num_processes; i++) {
-		struct actor *first = NULL;
-		bool told = false;
+		struct worker *first = NULL;
+		bool known = false;
 
 		if (!processes[i] || waitpid(processes[i], &status, WNOHANG) != processes[i])
 			continue;
@@ -1543,13 +1543,13 @@ static void reap_processes(void)
 		if (!status)
 			continue;
 		WRITE_ONCE(shared->stop, true);
-		for (j = 0; j < num_actors; j++) {
-			if (shared->actors[j].process != i)
+		for (j = 0; j < num_workers; j++) {
+			if (shared->workers[j].process != i)
 				continue;
-			first = first ?: &shared->actors[j];
-			told |= *shared->actors[j].failed;
+			first = first ?: &shared->workers[j];
+			known |= *shared->workers[j].failed;
 		}
-		if (!told)
+		if (!known)
 			snprintf(first->failed, sizeof(first->failed),
 				 "its process ended with status %#x", status);
 	}
@@ -1565,25 +1565,25 @@ static bool any_process(void)
 	return false;
 }
 
-static bool is_running(const struct actor *actor)
+static bool is_running(const struct worker *worker)
 {
-	return !actor->mortal && processes[actor->process];
+	return !worker->is_killed && processes[worker->process];
 }
 
-/* Who has done nothing since the last look */
+/* Find threads without progress since @done_before was recorded */
 static bool find_stuck(const u64 *done_before)
 {
 	bool stuck = false;
 	int i;
 
-	for (i = 0; i < num_actors; i++) {
-		struct actor *actor = &shared->actors[i];
+	for (i = 0; i < num_workers; i++) {
+		struct worker *worker = &shared->workers[i];
 
-		if (!is_running(actor) || actor_done(actor) != done_before[i])
+		if (!is_running(worker) || worker_done(worker) != done_before[i])
 			continue;
-		snprintf(actor->failed, sizeof(actor->failed),
+		snprintf(worker->failed, sizeof(worker->failed),
 			 "no progress for %d s after %llu operations", STUCK_S,
-			 (unsigned long long)actor_done(actor));
+			 (unsigned long long)worker_done(worker));
 		stuck = true;
 	}
 	return stuck;
@@ -1593,18 +1593,18 @@ static bool all_started(void)
 {
 	int i;
 
-	for (i = 0; i < num_actors; i++)
-		if (is_running(&shared->actors[i]) &&
-		    !actor_done(&shared->actors[i]))
+	for (i = 0; i < num_workers; i++)
+		if (is_running(&shared->workers[i]) &&
+		    !worker_done(&shared->workers[i]))
 			return false;
 	return true;
 }
 
-/* Until somebody fails or @seconds have passed since all were at work */
+/* Wait until a thread fails, or for @seconds after all threads have started */
 static void watch(unsigned int seconds)
 {
 	unsigned int second = 0;
-	u64 done[MAX_ACTORS] = { };
+	u64 done[MAX_WORKERS] = { };
 	int i;
 
 	while (any_process()) {
@@ -1620,8 +1620,8 @@ static void watch(unsigned int seconds)
 					kill(processes[i], SIGKILL);
 			return;
 		}
-		for (i = 0; i < num_actors; i++)
-			done[i] = actor_done(&shared->actors[i]);
+		for (i = 0; i < num_workers; i++)
+			done[i] = worker_done(&shared->workers[i]);
 		ksft_print_msg("%u s of %u\n", worked, seconds);
 	}
 }
@@ -1632,24 +1632,24 @@ static void report(bool all_kinds)
 	bool all = true, failed = false;
 	int i, kind;
 
-	for (i = 0; i < num_actors; i++)
-		failed |= *shared->actors[i].failed;
+	for (i = 0; i < num_workers; i++)
+		failed |= *shared->workers[i].failed;
 
-	for (i = 0; i < num_actors; i++) {
-		struct actor *actor = &shared->actors[i];
-		u64 done = actor_done(actor);
+	for (i = 0; i < num_workers; i++) {
+		struct worker *worker = &shared->workers[i];
+		u64 done = worker_done(worker);
 
-		if (*actor->skipped)
-			ksft_print_msg("%s: %s\n", actor->name, actor->skipped);
-		if (*actor->failed)
-			ksft_print_msg("%s after %u s: %s\n", actor->name,
-				       worked, actor->failed);
-		/* A failure of somebody else may have come before it did anything */
-		ksft_test_result(!*actor->failed && (done || failed),
-				 "%s: %llu operations\n", actor->name,
+		if (*worker->skipped)
+			ksft_print_msg("%s: %s\n", worker->name, worker->skipped);
+		if (*worker->failed)
+			ksft_print_msg("%s after %u s: %s\n", worker->name,
+				       worked, worker->failed);
+		/* Another failure may have ended the test before this thread started */
+		ksft_test_result(!*worker->failed && (done || failed),
+				 "%s: %llu operations\n", worker->name,
 				 (unsigned long long)done);
 		for (kind = 0; kind < NUM_KINDS; kind++)
-			sums[kind] += actor->count[kind];
+			sums[kind] += worker->count[kind];
 	}
 
 	for (kind = 0; kind < NUM_KINDS; kind++) {
@@ -1664,7 +1664,7 @@ static void report(bool all_kinds)
 
 static char debugfs_before[MAX_DEVICES][DEBUGFS_SIZE];
 
-/* Has it a file in debugfs that no device before it has? */
+/* Is this the first device with its debugfs file? */
 static bool has_file(int device)
 {
 	int i;
@@ -1685,13 +1685,13 @@ static void note_debugfs(void)
 			read_debugfs_file(&devices[i], debugfs_before[i]);
 }
 
-/* The kernel's own domains have ids before and after, maybe not the same */
+/* The ASIDs and VMIDs of domains that existed before may have changed */
 static bool is_left(const char *line, const char *before)
 {
 	const char *at = strstr(line, " domain ");
 	char domain[32];
 
-	if (strstr(line, " lost") || strstr(line, " dirty") ||
+	if (strstr(line, " unowned") || strstr(line, " dirty") ||
 	    strstr(line, " trash"))
 		return true;
 	return at && sscanf(at, " domain %31s", domain) == 1 &&
@@ -1742,13 +1742,13 @@ static const struct option options[] = {
 static void __noreturn help(const char *program)
 {
 	printf("usage: %s [options] segment:bus:device.function ...\n\n"
-	       "  --seed N       make the choices of that run (%s)\n"
+	       "  --seed N       repeat the random choices of an earlier run (%s)\n"
 	       "  --seconds N    or --minutes N, how long (default: 60 s)\n"
-	       "  --disk DEVICE  also write this disk, and lose what is on it\n"
-	       "  --all-kinds    fail if there was a kind of operation that was not done\n\n"
-	       "The devices are bound to vfio-pci. The first behind each SMMU becomes part of\n"
-	       "a VM, the next of a hostile one, the next of one that is killed again and\n"
-	       "again, the next of one that mostly pages.\n",
+	       "  --disk DEVICE  also write to this disk, which destroys its data\n"
+	       "  --all-kinds    fail unless each kind of operation was done\n\n"
+	       "The devices must be bound to vfio-pci. The first device behind each SMMU is\n"
+	       "assigned to a VM, the second to a hostile VM, the third to a VM that is killed\n"
+	       "repeatedly, the fourth to a VM that mostly maps and unmaps.\n",
 	       program, "default: random");
 	exit(KSFT_FAIL);
 }
@@ -1796,15 +1796,15 @@ int main(int argc, char *argv[])
 		ksft_exit_fail_perror("mmap");
 
 	seeds.state = seed;
-	deal_devices();
+	assign_devices();
 	note_debugfs();
-	for (i = 0; i < MAX_WORLDS; i++)
+	for (i = 0; i < MAX_VMS; i++)
 		if (vms[i].num)
 			start_vm(&vms[i]);
 	start_disks();
-	if (!num_actors)
+	if (!num_workers)
 		ksft_exit_skip("no device behind an SMMUv3\n");
-	ksft_set_plan(num_actors + 2);
+	ksft_set_plan(num_workers + 2);
 	watch(seconds);
 	report(all_kinds);
 	report_left();

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What tests of the arm-smmu-v3 driver have in common: the part of a VMM, and
- * devices bound to vfio-pci whose DMA can be followed.
+ * Helpers shared by the arm-smmu-v3 tests: the iommufd calls of a VMM, and DMA
+ * of devices bound to vfio-pci.
  */
 #ifndef SELFTESTS_IOMMU_ARM_SMMU_V3_UTILS_H
 #define SELFTESTS_IOMMU_ARM_SMMU_V3_UTILS_H
@@ -30,7 +30,7 @@
 #include "arm_smmu_v3_s1.h"
 #include "nvme_dma.h"
 
-/* The devices given. Tests of a single one take the first. */
+/* Devices on the command line. Tests of a single device use the first one. */
 #define MAX_DEVICES	16
 
 static struct test_device {
@@ -46,7 +46,7 @@ static struct test_device {
 
 static int num_devices;
 
-/* Layout of the region that every test maps */
+/* Layout of the region mapped by every test */
 #define OFF_QUEUES	0x0
 #define OFF_CD		0x10000
 #define OFF_TABLES	0x20000
@@ -56,7 +56,7 @@ static int num_devices;
 #define REGION_SIZE	SZ_2M
 
 #define POISON		0xa5
-/* Vendor ID and serial number: the same in each Identify, and not poison */
+/* Vendor ID and serial number: constant Identify data, different from POISON */
 #define ID_LEN		64
 
 /* Stage-1 input addresses, far from any IPA in use */
@@ -71,15 +71,15 @@ static int num_devices;
 #define CFGI_SID(_op, _sid)	((_op) | (u64)(_sid) << 32)
 #define VSID			0x12345
 
-/* What a guest may send to any SMMU; to one with ATS, CMD_ATC_INV too */
+/* Commands valid for any guest. An SMMU with ATS also accepts CMD_ATC_INV. */
 static const u8 guest_ops[] = {
 	CMD_CFGI_CD, CMD_CFGI_CD_ALL, CMD_TLBI_NH_ALL, CMD_TLBI_NH_ASID,
 	CMD_TLBI_NH_VA, CMD_TLBI_NH_VAA, CMD_TLBI_NSNH_ALL,
 };
 
 /*
- * A device and what it does DMA with. Those of one test share the iommufd, the
- * IOAS, the pages and the window of the first.
+ * A device under test. All devices of a test share the iommufd, the IOAS, the
+ * pages and the window of the first device.
  */
 struct smmu_test {
 	const struct test_device *test_device;
@@ -94,11 +94,11 @@ struct smmu_test {
 	void *page_b;
 	u64 ipa_a;
 	u64 ipa_b;
-	/* Maps one host page, not always the same */
+	/* One page of IOVA, mapped to either host page */
 	struct dma_region window;
-	/* Where the device, as it is attached now, reaches the window; 0: nowhere */
+	/* Address of the window in the current attachment, 0 if unreachable */
 	u64 window_at;
-	/* 0 until there is one */
+	/* 0 until allocated */
 	u32 parent_id;
 	u32 viommu_id;
 	u32 vdevice_id;
@@ -264,7 +264,7 @@ static int ioas_map(struct smmu_test *t, u32 ioas_id, void *vaddr, u64 iova,
 	return iommufd_cmd(t, IOMMU_IOAS_MAP, &cmd);
 }
 
-/* All that is at @iova, which has to be @len bytes */
+/* Fail unless exactly @len bytes are unmapped */
 static int ioas_unmap(struct smmu_test *t, u32 ioas_id, u64 iova, u64 len)
 {
 	struct iommu_ioas_unmap cmd = {
@@ -278,7 +278,7 @@ static int ioas_unmap(struct smmu_test *t, u32 ioas_id, u64 iova, u64 len)
 	return ret ?: cmd.length == len ? 0 : -EIO;
 }
 
-/* Send @num commands and set @num to how many the kernel has handled */
+/* Send @num commands and set @num to the number handled by the kernel */
 static int invalidate(struct smmu_test *t,
 		      struct iommu_viommu_arm_smmuv3_invalidate *cmds, u32 *num)
 {
@@ -304,7 +304,7 @@ static int invalidate_one(struct smmu_test *t, u64 cmd0, u64 cmd1)
 	u32 num = 1;
 	int ret = invalidate(t, &cmd, &num);
 
-	/* The count agrees with the error */
+	/* The count must match the error */
 	VFIO_ASSERT_EQ(num, ret ? 0 : 1);
 	return ret;
 }
@@ -321,12 +321,12 @@ static void window_unmap(struct smmu_test *t)
 	iommu_unmap(t->iommu, &t->window);
 }
 
-/* The page that DMA has written */
+/* The page written by DMA */
 enum hit {
 	HIT_NONE,
 	HIT_A,
 	HIT_B,
-	/* Both pages, other data, or a write that the device reports as failed */
+	/* Both pages, wrong data, or an error reported by the device */
 	HIT_TORN,
 };
 
@@ -354,8 +354,8 @@ static enum hit dma(struct smmu_test *t, u64 iova)
 	b = !page_untouched(t->page_b);
 
 	/*
-	 * Ignore the device's opinion if nothing was written: writes are posted,
-	 * so it need not learn that the IOMMU has stopped one.
+	 * Ignore the status of the device if nothing was written. Writes are
+	 * posted, so a blocked write need not be reported.
 	 */
 	if (!a && !b)
 		return HIT_NONE;
@@ -365,7 +365,7 @@ static enum hit dma(struct smmu_test *t, u64 iova)
 	return a ? HIT_A : HIT_B;
 }
 
-/* The open functions return NULL, or the reason to skip the test. */
+/* The open functions return NULL or the reason to skip the test. */
 static const char *open_devices(struct smmu_test *t, unsigned int num)
 {
 	static char reason[64];
@@ -390,7 +390,7 @@ static const char *open_devices(struct smmu_test *t, unsigned int num)
 	for (i = 0; i < num; i++) {
 		struct dma_region *region = &t[i].region;
 
-		/* A device may take address 0 for no queue */
+		/* Some devices treat queue address 0 as invalid */
 		region->size = REGION_SIZE;
 		do {
 			region->iova = iova_allocator_alloc(t->iovas, REGION_SIZE);
@@ -474,7 +474,7 @@ static const char *open_parent(struct smmu_test *t)
 	return NULL;
 }
 
-/* A vSMMU, on a parent of its own unless @t has one */
+/* Allocate a vSMMU, and a nesting parent unless @t has one */
 static const char *open_viommu(struct smmu_test *t)
 {
 	const char *reason;
@@ -498,12 +498,12 @@ static void open_veventq(struct smmu_test *t)
 {
 	u32 id;
 
-	/* A write to one page may fault for each 4 bytes of it */
+	/* Writing one page may fault once for every 4 bytes */
 	VFIO_ASSERT_EQ(veventq_alloc(t, IOMMU_VEVENTQ_TYPE_ARM_SMMUV3, 4096, &id,
 				     &t->veventq_fd), 0);
 }
 
-/* A stage 1 with the queues at their IPA, and S1_IOVA at page A */
+/* Stage-1 tables with an identity mapping of the queues and S1_IOVA at page A */
 static void fill_s1(struct smmu_test *t, struct s1_table *s1, u32 offset)
 {
 	u64 queues = t->region.iova + OFF_QUEUES;
@@ -544,23 +544,23 @@ static bool wait_vevent(struct smmu_test *t, int timeout_ms)
 	return poll(&pfd, 1, timeout_ms) == 1;
 }
 
-/* Several devices, and what a test needs of them */
+/* Requirements of a test with several devices */
 #define MAX_TEST_DEVICES	4
 
 struct layout {
 	const char *what;
 	unsigned int num;
-	/* Devices behind one SMMU have the same number here */
+	/* Devices with equal numbers are behind the same SMMU */
 	u8 smmu[MAX_TEST_DEVICES];
-	/* Their SMMU has these IDR0_STAGES; 0: those of the first device given */
+	/* Required IDR0_STAGES of the SMMU; 0: those of the first device */
 	u32 stages[MAX_TEST_DEVICES];
-	/* The first two are in one group; no others ever are */
+	/* The first two devices share a group. All others have separate groups. */
 	bool pair;
-	/* The first has an ATS capability, whether its SMMU has ATS or not */
+	/* The first device has an ATS capability. Its SMMU may lack ATS. */
 	bool ats;
 };
 
-/* But for the stages, could it share every domain with the first device? */
+/* Apart from the stages, can the device share all domains of the first one? */
 static bool same_features(const struct test_device *td)
 {
 	const u32 *idr = td->info.idr, *first = devices[0].info.idr;
@@ -594,7 +594,7 @@ static bool device_fits(struct smmu_test *t, const struct layout *l,
 	return true;
 }
 
-/* Find devices for @l from the @i-th on */
+/* Find the @i-th and all following devices of @l */
 static bool find_devices(struct smmu_test *t, const struct layout *l,
 			 unsigned int i)
 {
@@ -612,7 +612,7 @@ static bool find_devices(struct smmu_test *t, const struct layout *l,
 	return false;
 }
 
-/* The devices of @l, attached to one IOAS */
+/* Open the devices of @l and attach them to one IOAS */
 static const char *open_layout(struct smmu_test *t, const struct layout *l)
 {
 	const char *reason;
@@ -626,7 +626,7 @@ static const char *open_layout(struct smmu_test *t, const struct layout *l)
 	return reason;
 }
 
-/* @t gets a vSMMU on the parent @parent_id, and has it with @sharer if given */
+/* Set up a guest of @t with the vSMMU of @sharer, or a new one on @parent_id */
 static const char *open_guest(struct smmu_test *t, u32 parent_id,
 			      const struct smmu_test *sharer, u32 vsid, u16 asid)
 {
@@ -662,7 +662,7 @@ static void sysfs_link(const char *bdf, const char *name, char *target)
 
 static bool has_ats(const char *bdf)
 {
-	/* No more than there is room for, should the list be a circle */
+	/* Limit the number of steps in case the list is circular */
 	int fd, left = PCI_CFG_SPACE_EXP_SIZE / 8, pos = PCI_CFG_SPACE_SIZE;
 	char path[PATH_MAX];
 	bool found = false;
@@ -679,7 +679,7 @@ static bool has_ats(const char *bdf)
 	return found;
 }
 
-/* Tests are chosen by what SMMU a device is behind, before they open it */
+/* Read the properties by which tests choose devices */
 static void probe_device(struct test_device *td)
 {
 	struct iommu_hw_info cmd = {
@@ -715,7 +715,7 @@ static void get_devices(int *argc, char *argv[])
 
 	bdfs = vfio_selftests_get_bdfs(argc, argv, &num_devices);
 	if (num_devices > MAX_DEVICES)
-		ksft_exit_fail_msg("%d devices given, at most %d are of use\n",
+		ksft_exit_fail_msg("%d devices given, at most %d are supported\n",
 				   num_devices, MAX_DEVICES);
 
 	for (i = 0; i < num_devices; i++) {
@@ -729,10 +729,10 @@ static void get_devices(int *argc, char *argv[])
 	}
 }
 
-/* The file of an SMMU in debugfs */
+/* Maximum size of the debugfs file of an SMMU */
 #define DEBUGFS_SIZE	SZ_64K
 
-/* Return NULL, or the reason why there is none */
+/* Return NULL, or the reason why the file does not exist */
 static const char *read_debugfs_file(const struct test_device *td, char *text)
 {
 	char path[PATH_MAX];
@@ -755,7 +755,7 @@ static const char *read_debugfs_file(const struct test_device *td, char *text)
 	return NULL;
 }
 
-/* Random numbers (SplitMix64), each bit as good as the others */
+/* SplitMix64: all bits are equally random */
 struct rng {
 	u64 state;
 };
@@ -769,7 +769,7 @@ static u64 rng_next(struct rng *r)
 	return z ^ z >> 31;
 }
 
-/* Of the command line; strtoull() takes a sign */
+/* Parse a number of the command line. Signs, as strtoull() accepts, are errors. */
 static u64 to_number(const char *option, const char *arg, u64 min, u64 max)
 {
 	unsigned long long value;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * A VMM's use of iommufd for devices behind Arm SMMUv3s, given as PCI addresses. Nothing
- * does DMA. See Documentation/userspace-api/iommufd_arm_smmuv3.rst.
+ * Example of a VMM that assigns devices behind Arm SMMUv3s, given as PCI addresses, by
+ * iommufd. There is no DMA. See Documentation/userspace-api/iommufd_arm_smmuv3.rst.
  */
 #include <endian.h>
 #include <fcntl.h>
@@ -11,7 +11,7 @@
 #include <linux/vfio.h>
 #include "kselftest.h"
 
-/* Words of the architecture's STEs and commands */
+/* Fields of STEs and opcodes of commands */
 enum { STE_0_ABORT = 1, STE_0_BYPASS = 1 | 4 << 1, STE_0_S1 = 1 | 5 << 1, STE_1_CACHED = 0xd4 };
 enum { CFGI_CD_ALL = 0x6, TLBI_NH_ALL = 0x10, CMD_SYNC = 0x46 };
 enum { GUEST_RAM = 0x40000000, RAM_SIZE = 0x200000, MAX_DEVICES = 16 };
@@ -21,7 +21,7 @@ static struct device { int fd; __u32 id; } devices[MAX_DEVICES];
 static __u32 ioas, parents[MAX_DEVICES], created[6 * MAX_DEVICES + 1];
 static int iommufd, num_parents, num_viommus, num_created;
 
-/* Return 0, or @expected, an error that a VMM has to handle */
+/* Return 0 or @expected, which is an error that a VMM has to handle */
 static int call(int fd, unsigned long op, void *cmd, const char *what, int expected)
 {
 	errno = 0;
@@ -37,7 +37,7 @@ static int attach(struct device *d, __u32 pt_id, int expected)
 	return call(d->fd, VFIO_DEVICE_ATTACH_IOMMUFD_PT, &cmd, "attach", expected);
 }
 
-/* Return a nested HWPT if there is an STE, or else a nesting parent; 0: the SMMU has none */
+/* Return a nested HWPT if an STE is given, else a nesting parent, or 0 if unsupported */
 static __u32 hwpt_alloc(struct device *d, __u32 pt_id, __u64 ste0, __u64 ste1)
 {
 	struct iommu_hwpt_arm_smmuv3 ste = { .ste = { htole64(ste0), htole64(ste1) } };
@@ -51,7 +51,7 @@ static __u32 hwpt_alloc(struct device *d, __u32 pt_id, __u64 ste0, __u64 ste1)
 	return cmd.out_hwpt_id;
 }
 
-/* Return a parent that the device is attached to, a new one only if no other will do */
+/* Attach the device to a compatible parent, or to a new one, and return its ID */
 static __u32 join_parent(struct device *d)
 {
 	for (int i = 0; i < num_parents; i++)
@@ -62,7 +62,7 @@ static __u32 join_parent(struct device *d)
 	return parents[num_parents] ? parents[num_parents++] : 0;
 }
 
-/* The same for a vIOMMU on this parent. The guest's SMMU is disabled: bypass. */
+/* The same for a vIOMMU on the parent. The SMMU of the guest is disabled: bypass. */
 static struct viommu *join_viommu(struct device *d, __u32 parent)
 {
 	struct iommu_viommu_alloc cmd = { .size = sizeof(cmd), .dev_id = d->id,
@@ -81,7 +81,7 @@ static struct viommu *join_viommu(struct device *d, __u32 parent)
 	return v;
 }
 
-/* The guest enables its SMMU, writes an STE and sends commands, of which one is illegal */
+/* The guest enables its SMMU, writes an STE and sends commands, one of them illegal */
 static int run_guest(struct device *d, struct viommu *v)
 {
 	__u64 cmds[][2] = { { htole64(TLBI_NH_ALL) }, { htole64(CFGI_CD_ALL | (__u64)d->id << 32) },

@@ -45,7 +45,7 @@
 #define NVME_ADMIN_IDENTIFY	0x06
 #define NVME_IDENTIFY_CTRL	0x01
 
-/* Only time tells a controller that cannot reach its queue from a slow one */
+/* A controller that cannot reach its queues is detected by a timeout only */
 #define NVME_CMD_TIMEOUT_MS	3000
 #define NVME_CMD_SPIN_MS	2
 
@@ -75,7 +75,7 @@ static u64 now_ms(void)
 	return ts.tv_sec * 1000ULL + ts.tv_nsec / 1000000;
 }
 
-/* Two halves, as a controller may refuse a single access of 64 bits */
+/* A controller need not support 64-bit accesses */
 static u64 nvme_readq(struct nvme_dma *nvme, u32 reg)
 {
 	return readl(nvme->bar + reg) |
@@ -110,7 +110,7 @@ const char *nvme_dma_init(struct nvme_dma *nvme, struct vfio_pci_device *device,
 
 	if (vfio_pci_config_readl(device, PCI_CLASS_REVISION) >> 8 !=
 	    NVME_PCI_CLASS)
-		return "no DMA without an NVMe controller";
+		return "DMA requires an NVMe controller";
 	if (!device->bars[0].vaddr)
 		return "the NVMe controller's BAR0 cannot be mapped";
 
@@ -207,7 +207,7 @@ int nvme_dma_write(struct nvme_dma *nvme, iova_t iova)
 			nvme_dma_stop(nvme);
 			return -ENXIO;
 		}
-		/* Late, so probably never: leave the CPU to others */
+		/* The command will probably time out: stop busy waiting */
 		if (ms > NVME_CMD_SPIN_MS)
 			usleep(1000);
 	}

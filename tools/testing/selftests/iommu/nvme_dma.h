@@ -10,10 +10,9 @@
 #define NVME_DMA_QUEUE_SIZE	(2 * NVME_DMA_PAGE_SIZE)
 
 /*
- * An NVMe controller as a source of DMA. Identify makes it read memory (the
- * submission queue) and write memory (the data and the completion queue). Every
- * controller has it; it needs BAR0 only, no interrupts, and leaves the media
- * alone.
+ * An NVMe controller as a source of DMA. The Identify command reads memory (the
+ * submission queue) and writes memory (the data and the completion queue). It is
+ * mandatory, requires only BAR0 and no interrupts, and does not access the media.
  */
 struct nvme_dma {
 	struct vfio_pci_device *device;
@@ -30,10 +29,10 @@ struct nvme_dma {
 };
 
 /*
- * Take over @device. @queues is NVME_DMA_QUEUE_SIZE of memory that the
- * controller reaches at @queues_iova.
+ * Initialize @nvme for @device. @queues is NVME_DMA_QUEUE_SIZE bytes of memory
+ * mapped at @queues_iova.
  *
- * Return: NULL, or why the device cannot be used.
+ * Return: NULL, or the reason why the device cannot be used.
  */
 const char *nvme_dma_init(struct nvme_dma *nvme, struct vfio_pci_device *device,
 			  void *queues, iova_t queues_iova);
@@ -41,11 +40,11 @@ const char *nvme_dma_init(struct nvme_dma *nvme, struct vfio_pci_device *device,
 void nvme_dma_stop(struct nvme_dma *nvme);
 
 /*
- * Have the controller write NVME_DMA_PAGE_SIZE bytes, its Identify Controller
- * data, to @iova. Start the controller if it is not running.
+ * Write NVME_DMA_PAGE_SIZE bytes of Identify Controller data to @iova by DMA.
+ * Start the controller if it is not running.
  *
  * Return: 0 if the controller reports success, -EIO if it reports an error,
- * -ENXIO if it could not reach its queues and was stopped.
+ * -ENXIO if it did not complete the command and was stopped.
  */
 int nvme_dma_write(struct nvme_dma *nvme, iova_t iova);
 

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * KUnit tests of the invalidation array. It is pure data: the pointers to SMMUs
- * are numbers that are only compared. arm-smmu-v3-invs in tools/testing fuzzes the
- * same code in user space, also with what callers must not do. And a test of the
- * order in which others see page tables and arrays change: see "Memory ordering" in
- * Documentation/driver-api/arm-smmu-v3.rst.
+ * KUnit tests of the invalidation array. The pointers to SMMUs are only compared,
+ * so no SMMU is needed. arm-smmu-v3-invs in tools/testing fuzzes the same code in
+ * user space, including misuse by callers. The suite order tests in which order
+ * other CPUs observe changes of page tables and of arrays: see "Memory ordering"
+ * in Documentation/driver-api/arm-smmu-v3.rst.
  */
 #include <linux/prandom.h>
 
@@ -14,14 +14,14 @@
 #define TEST_STEPS		1000
 #define TEST_ROUNDS		4000
 #define TEST_SLOW_STORES	16
-/* So that a host that runs one CPU at a time does not hang */
+/* Limit of the wait for the other CPU, for hosts that run one CPU at a time */
 #define TEST_MAX_WAITS		20000000
 
-/* Far apart, so that a signed comparison shows */
+/* So far apart that a signed comparison would give another order */
 #define TEST_SMMU(n)	((struct arm_smmu_device *)((uintptr_t)(n) << 62))
 #define TEST_ID(n)	((u32)(n) << 30)
 
-/* In the order of the array. @size_opcode is the index. */
+/* In the order of the array. @size_opcode is used for the index. */
 static const struct arm_smmu_inv array_test_keys[] = {
 	{ TEST_SMMU(1), INV_TYPE_S1_ASID, 0, .id = TEST_ID(3) },
 	{ TEST_SMMU(1), INV_TYPE_S2_VMID, 1, .id = TEST_ID(1) },
@@ -49,7 +49,7 @@ static struct arm_smmu_invs *array_test_alloc(struct kunit *test, size_t num)
 	return invs;
 }
 
-/* The array has these numbers of users, in order, and keeps its own rules */
+/* Check that the array is sorted and consistent, and has these numbers of users */
 static void array_test_check(struct kunit *test, struct arm_smmu_invs *invs,
 			     const int *users)
 {
@@ -77,7 +77,7 @@ static void array_test_check(struct kunit *test, struct arm_smmu_invs *invs,
 		KUNIT_ASSERT_NE(test, invs->inv[invs->num_invs - 1].users, 0);
 }
 
-/* Random sets of entries come and go. Every other time there is no purge. */
+/* Merge and remove random sets of entries. Purge after every second removal at most. */
 static void array_test_sequences(struct kunit *test)
 {
 	struct arm_smmu_invs *invs = arm_smmu_invs_alloc(0), *old, *set, *sets[TEST_ATTACHMENTS];
@@ -117,7 +117,7 @@ static void array_test_sequences(struct kunit *test)
 	arm_smmu_invs_free(invs);
 }
 
-/* Trash may stand before the tag. Two live tags are a bug, and warned about. */
+/* An entry without users may precede the tag. Two tags with users cause a WARN. */
 static void array_test_find_second(struct kunit *test)
 {
 	struct arm_smmu_invs *invs = array_test_alloc(test, 2);
@@ -139,9 +139,9 @@ static void array_test_find_second(struct kunit *test)
 }
 
 /*
- * A task stores to an IOPTE and loads the array to walk. The other task publishes
- * an array with an entry and then loads the IOPTE, as an SMMU does that finds the
- * STE. Each has a cache line of its own.
+ * One task stores to an IOPTE and loads the array, as an unmap does. The other task
+ * publishes an array with an entry and loads the IOPTE, as an SMMU does after an
+ * attach. Each field that both tasks access has a cache line of its own.
  */
 struct order_test_race {
 	struct arm_smmu_domain smmu_domain;
@@ -152,7 +152,7 @@ struct order_test_race {
 	unsigned int slow[TEST_SLOW_STORES][SMP_CACHE_BYTES / 4] ____cacheline_aligned_in_smp;
 };
 
-/* Take cache lines from the other CPU. The next store waits in the store buffer. */
+/* Store to cache lines of the other CPU, so that the next store stays in the store buffer */
 static __always_inline void order_test_store_slowly(struct order_test_race *race)
 {
 	unsigned int i;
@@ -161,7 +161,7 @@ static __always_inline void order_test_store_slowly(struct order_test_race *race
 		WRITE_ONCE(race->slow[i][0], race->iopte);
 }
 
-/* Task @me meets the other, then waits. Return: false if the other does not come */
+/* Wait for the other task, then for @delay. Return: false if the other is too late */
 static bool order_test_meet(struct order_test_race *race, unsigned int me, unsigned int at,
 			    unsigned int delay)
 {
@@ -196,8 +196,8 @@ static int order_test_inv(void *data)
 }
 
 /*
- * Store buffering: the task that changes an IOPTE finds the entry, or the walk of
- * the page table that follows the entry finds the change.
+ * Store buffering: the task that stores to the IOPTE finds the entry in the array, or
+ * the task that added the entry finds the new IOPTE.
  */
 static void order_test_store_buffer(struct kunit *test)
 {
@@ -220,26 +220,26 @@ static void order_test_store_buffer(struct kunit *test)
 			break;
 		rcu_assign_pointer(race->smmu_domain.invs, after);
 		/*
-		 * In place of the STE, and of the SMMU that finds it. Pairs with
-		 * the smp_mb() in arm_smmu_domain_load_invs().
+		 * Stands for the write of the STE and its fetch by the SMMU. Pairs
+		 * with the smp_mb() in arm_smmu_domain_load_invs().
 		 */
 		smp_mb();
 		found = READ_ONCE(race->iopte) == at;
 		if (!order_test_meet(race, 1, ++at, 0))
 			break;
 		num[race->found][found]++;
-		/* Come later if it was too early, and earlier if too late */
+		/* Adjust the delay such that both tasks store at the same time */
 		if (race->found && !found && delay < 4096)
 			delay++;
 		else if (!race->found && found && delay)
 			delay--;
 	}
-	kunit_info(test, "both %u, only the invalidation %u, only the walk %u\n",
+	kunit_info(test, "found by both %u, only by the invalidation %u, only by the SMMU %u\n",
 		   num[1][1], num[1][0], num[0][1]);
-	/* To skip a test after an expectation that failed would hide it */
+	/* An ASSERT, since kunit_skip() would hide a failed EXPECT */
 	KUNIT_ASSERT_EQ(test, num[0][0], 0);
 	if (!num[1][0] || !num[0][1])
-		kunit_skip(test, "the other CPU was too slow for a race");
+		kunit_skip(test, "the tasks did not race");
 }
 
 static struct kunit_case array_test_cases[] = {

@@ -1,26 +1,26 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Figures, by KUnit: what invalidation, attaching and SVA cost on fake SMMUs.
- * Nothing here judges a figure. Each is one line in the log:
+ * KUnit benchmarks of invalidation, attach and SVA on fake SMMUs. No figure makes a
+ * test fail. Each figure is one line in the log:
  *
  *	figure NAME UNIT MEDIAN MIN MAX SAMPLES
  *
- * The names and units are explained where they are measured. There are four kinds
- * of cases, and each is skipped where it cannot be honest:
+ * The comments of the cases explain names and units. There are four groups of cases.
+ * Each is skipped where its figures would be misleading:
  *
  *  - bench_time_*: time, on fake SMMUs that take a stated time for a CMD_SYNC.
  *    Needs two CPUs.
  *  - bench_threads_*: the same for several threads. A thread waits for a CMD_SYNC
- *    with interrupts off, so each needs a CPU, and the SMMUs need one more.
- *  - bench_parallel_*: how often several CPUs do something, on a fake SMMU that
+ *    with interrupts disabled. Needs a CPU for each thread and one for the SMMUs.
+ *  - bench_parallel_*: rate of an operation on several CPUs, on a fake SMMU that
  *    takes no time.
- *  - bench_count_*: instructions, on fake SMMUs that take no time. Needs a
- *    counter that counts them, which an emulator may have (QEMU: -icount
- *    shift=0, and one CPU).
+ *  - bench_count_*: instructions, on fake SMMUs that take no time. Needs a system
+ *    counter that counts instructions, as in an emulator (QEMU: -icount shift=0,
+ *    and one CPU).
  *
- * This file is meant for older versions of the driver, too, so as to compare
- * them. It does what iommufd and the SVA code of the core do: where a domain
- * cannot be attached to a device, the device gets another one.
+ * This file also compiles with older versions of the driver, to compare them. Like
+ * iommufd and the SVA code of the core, it allocates another domain for a device to
+ * which a domain cannot be attached.
  */
 #include <asm/arch_timer.h>
 #include <kunit/static_stub.h>
@@ -47,16 +47,15 @@
 #define BENCH_MAX_DEVICES	4096
 #define BENCH_MAX_THREADS	8
 #define BENCH_PARALLEL_MS	200
-/* A queue that one invalidation fills: a command for each page, and a CMD_SYNC */
+/* The size of a queue that one invalidation fills by a TLBI for each page and a CMD_SYNC */
 #define BENCH_DEAD_SHIFT	9
 #define BENCH_DEAD_SIZE		(((1 << BENCH_DEAD_SHIFT) - 1) * SZ_4K)
 /*
- * The driver looks at CMDQ_CONS after delays of about 1, 3, 7, ... 511, 1023 us in all.
- * With a time near one of these, the turns of other CPUs would decide whether it waits
- * once more.
+ * The driver polls CMDQ_CONS after about 1, 3, 7, ... 511, 1023 us. The figure would vary
+ * with scheduling if a CMD_SYNC took about as long as one of these times.
  */
 #define BENCH_DEAD_SYNC_USECS	700
-/* After so long a dead SMMU works again, and what waits for it ends */
+/* After this time a dead SMMU consumes commands again, so that tasks do not wait forever */
 #define BENCH_DEAD_MS		3000
 
 struct bench_samples {
@@ -98,11 +97,11 @@ static void bench_report_one(struct kunit *test, u64 val, const char *unit,
 }
 
 /*
- * Bench SMMUs live in the time of the machine. While an SMMU takes no time, CMDQ_CONS
- * is the same word as CMDQ_PROD. When it takes time, a task on every CPU consumes
- * the commands of all SMMUs, since the driver occupies the CPU on which it waits.
- * With bench_first_cpu_consumes there is one such task, on a CPU that the driver is
- * kept away from.
+ * SMMUs of benchmarks use the time of the host. If an SMMU takes no time, CMDQ_CONS is
+ * the same word as CMDQ_PROD. Otherwise tasks on all CPUs consume the commands of all
+ * SMMUs, since no task runs on the CPU on which the driver waits. With
+ * bench_first_cpu_consumes there is only a task on the first CPU, which the driver does
+ * not use.
  */
 struct bench_smmu {
 	struct arm_smmu_fake *fake;
@@ -147,8 +146,7 @@ static struct arm_smmu_fake *bench_create_small(struct kunit *test, unsigned int
 	if (!bench_num_smmus) {
 		kunit_deactivate_static_stub(test, arm_smmu_queue_poll_init);
 		kunit_deactivate_static_stub(test, arm_smmu_queue_poll);
-		kunit_deactivate_static_stub(test,
-					     arm_smmu_erratum_repeat_tlbi_cfgi);
+		kunit_deactivate_static_stub(test, arm_smmu_erratum_repeat_tlbi_cfgi);
 	}
 	bs = kunit_kzalloc(test, sizeof(*bs), GFP_KERNEL);
 	KUNIT_ASSERT_NOT_NULL(test, bs);
@@ -169,7 +167,7 @@ static struct arm_smmu_fake *bench_create(struct kunit *test)
 	return fake;
 }
 
-/* Consume what there is, up to a CMD_SYNC that is not yet to complete */
+/* Consume commands, up to a CMD_SYNC that takes until later */
 static void bench_consume(struct bench_smmu *bs)
 {
 	struct arm_smmu_queue *q = &bs->fake->smmu.cmdq.q;
@@ -214,7 +212,6 @@ static void bench_untime(void *data)
 	bs->fake->smmu.cmdq.q.cons_reg = bs->fake->smmu.cmdq.q.prod_reg;
 }
 
-/* Let a CMD_SYNC take some time, by the clock of the machine */
 static void bench_set_time(struct arm_smmu_fake *fake, unsigned int usecs)
 {
 	struct bench_smmu *bs = bench_find(fake);
@@ -236,8 +233,7 @@ static void bench_set_time(struct arm_smmu_fake *fake, unsigned int usecs)
 		fake->smmu.cmdq.q.cons_reg = (u32 __force __iomem *)&bs->cons;
 		list_add_tail(&bs->timed, &bench_timed);
 	}
-	KUNIT_ASSERT_EQ(test, 0,
-			kunit_add_action_or_reset(test, bench_untime, bs));
+	KUNIT_ASSERT_EQ(test, 0, kunit_add_action_or_reset(test, bench_untime, bs));
 }
 
 static void bench_drop_cmds(struct arm_smmu_fake *fake)
@@ -269,7 +265,7 @@ static int bench_init(struct kunit *test)
 {
 	bench_num_smmus = 0;
 	bench_first_cpu_consumes = false;
-	/* KUnit looks for static stubs in each poll, which is not to be measured */
+	/* Do not measure the look-up of static stubs in each poll */
 	current->kunit_test = NULL;
 	return 0;
 }
@@ -287,7 +283,7 @@ struct bench_range {
 	size_t size;
 };
 
-/* What a strict unmap asks for, or with no size everything */
+/* Invalidate as a strict unmap does, or with size 0 everything */
 static void bench_inval(struct iommu_domain *domain, size_t size)
 {
 	struct iommu_iotlb_gather gather;
@@ -303,17 +299,13 @@ static void bench_inval(struct iommu_domain *domain, size_t size)
 	domain->ops->iotlb_sync(domain, &gather);
 }
 
-/*
- * Time
- */
-
 static void bench_need_cpus(struct kunit *test, unsigned int num)
 {
 	if (num_online_cpus() < num)
 		kunit_skip(test, "needs %u CPUs", num);
 }
 
-/* One domain for a device behind each SMMU, or as many as that takes */
+/* Attach a device behind each SMMU, with as few domains as the driver allows */
 static unsigned int bench_attach_all(struct kunit *test,
 				     struct arm_smmu_fake_master **fms,
 				     struct iommu_domain **domains,
@@ -337,9 +329,9 @@ static unsigned int bench_attach_all(struct kunit *test,
 }
 
 /*
- * inval-K: microseconds of one invalidation of 4 KiB for devices behind K SMMUs,
- * of which each takes BENCH_SYNC_USECS for a CMD_SYNC. The driver sees that up
- * to twice as long: it doubles the time from one look at CMDQ_CONS to the next.
+ * inval-K: microseconds of one invalidation of 4 KiB for devices behind K SMMUs. Each
+ * SMMU takes BENCH_SYNC_USECS for a CMD_SYNC. The driver may wait twice as long: it
+ * doubles the time between two polls of CMDQ_CONS.
  * inval-cmds-K, inval-syncs-K: commands, and CMD_SYNCs of them, on all SMMUs.
  */
 static void bench_time_inval(struct kunit *test)
@@ -370,10 +362,8 @@ static void bench_time_inval(struct kunit *test)
 	for (i = 0; i < num; i++)
 		cmds += bench_commands(fms[i]->fake, &syncs);
 	bench_report(test, &usecs, "us", "inval-%u", num);
-	bench_report_one(test, cmds / BENCH_SAMPLES, "commands", "inval-cmds",
-			 num);
-	bench_report_one(test, syncs / BENCH_SAMPLES, "syncs", "inval-syncs",
-			 num);
+	bench_report_one(test, cmds / BENCH_SAMPLES, "commands", "inval-cmds", num);
+	bench_report_one(test, syncs / BENCH_SAMPLES, "syncs", "inval-syncs", num);
 }
 
 static const unsigned int bench_smmus[] = { 1, 2, 4, 8, BENCH_MAX_SMMUS };
@@ -402,7 +392,7 @@ static struct kprobe bench_notifier = {
 	.pre_handler = bench_notifier_hook,
 };
 
-/* Unmap one page of three, so that no table goes with it */
+/* Unmap one page of three, so that no table is freed */
 static u64 bench_munmap(struct kunit *test)
 {
 	unsigned long uaddr;
@@ -411,8 +401,7 @@ static u64 bench_munmap(struct kunit *test)
 	uaddr = vm_mmap(NULL, 0, 3 * PAGE_SIZE, PROT_READ | PROT_WRITE,
 			MAP_ANONYMOUS | MAP_PRIVATE, 0);
 	KUNIT_ASSERT_FALSE(test, IS_ERR_VALUE(uaddr));
-	KUNIT_ASSERT_EQ(test, 0,
-			clear_user((void __user *)uaddr, 3 * PAGE_SIZE));
+	KUNIT_ASSERT_EQ(test, 0, clear_user((void __user *)uaddr, 3 * PAGE_SIZE));
 	start = ktime_get();
 	KUNIT_ASSERT_EQ(test, 0, vm_munmap(uaddr + PAGE_SIZE, PAGE_SIZE));
 	return ktime_us_delta(ktime_get(), start);
@@ -420,7 +409,7 @@ static u64 bench_munmap(struct kunit *test)
 
 /*
  * A process that is bound to devices behind K SMMUs unmaps a page.
- * sva-notifier-K: how many notifiers of the driver are called.
+ * sva-notifier-K: number of calls of notifiers of the driver.
  * sva-munmap-K: microseconds of the munmap().
  * sva-cmds-K, sva-syncs-K: commands, and CMD_SYNCs of them, on all SMMUs.
  */
@@ -446,8 +435,7 @@ static void bench_time_sva(struct kunit *test)
 
 	bench_notifier.addr = NULL;
 	bench_notifier.flags = 0;
-	bench_notifier.symbol_name =
-		"arm_smmu_mm_arch_invalidate_secondary_tlbs";
+	bench_notifier.symbol_name = "arm_smmu_mm_arch_invalidate_secondary_tlbs";
 	if (register_kprobe(&bench_notifier))
 		kunit_skip(test, "needs CONFIG_KPROBES");
 	KUNIT_ASSERT_EQ(test, 0,
@@ -458,8 +446,7 @@ static void bench_time_sva(struct kunit *test)
 		bench_drop_cmds(fms[i]->fake);
 	atomic_set(&bench_notified, 0);
 	bench_munmap(test);
-	bench_report_one(test, atomic_read(&bench_notified), "calls",
-			 "sva-notifier", num);
+	bench_report_one(test, atomic_read(&bench_notified), "calls", "sva-notifier", num);
 	kunit_release_action(test, unregister_kprobe_wrapper, &bench_notifier);
 	for (i = 0; i < num; i++)
 		cmds += bench_commands(fms[i]->fake, &syncs);
@@ -476,8 +463,8 @@ static void bench_time_sva(struct kunit *test)
 /*
  * A process that is bound to devices behind K SMMUs exits.
  * sva-exit-K: microseconds of the exit. The SMMUs take BENCH_SYNC_USECS for a CMD_SYNC.
- * sva-exit-stop-K: how many of them until the last CMD_SYNC completes. The others are
- * for the core, which waits for SRCU.
+ * sva-exit-stop-K: microseconds until the last CMD_SYNC completes. In the remaining time
+ * the core waits for SRCU.
  */
 static void bench_time_exit(struct kunit *test)
 {
@@ -532,7 +519,6 @@ static int bench_worker_run(void *data)
 {
 	struct bench_worker *worker = data;
 
-	/* All begin at once */
 	atomic_dec(&bench_waited_for);
 	while (atomic_read(&bench_waited_for))
 		cpu_relax();
@@ -554,7 +540,7 @@ static void bench_worker_start(struct kunit *test, struct bench_worker *worker,
 	wake_up_process(task);
 }
 
-/* A worker on each CPU from @cpu on. Return: microseconds until all have ended. */
+/* Run a worker on each CPU from @cpu on. Return: microseconds until all have ended */
 static u64 bench_work(struct kunit *test, struct bench_worker *workers,
 		      unsigned int num, unsigned int cpu)
 {
@@ -583,7 +569,6 @@ static void bench_run_inval(struct bench_worker *worker)
 	}
 }
 
-/* Return: the number of all passes */
 static u64 bench_parallel(struct kunit *test, struct iommu_domain *domain,
 			  const char *name, unsigned int num, unsigned int cpu)
 {
@@ -609,8 +594,8 @@ static u64 bench_parallel(struct kunit *test, struct iommu_domain *domain,
 }
 
 /*
- * parallel-P, parallel-ats-P: how many times a second P CPUs invalidate 4 KiB of
- * one domain on one SMMU that takes no time; with ATS of one device, too.
+ * parallel-P, parallel-ats-P: invalidations of 4 KiB per second on P CPUs, of one domain
+ * of a device without ATS and with it, on one SMMU that takes no time.
  */
 static void bench_parallel_cpus(struct kunit *test)
 {
@@ -624,14 +609,9 @@ static void bench_parallel_cpus(struct kunit *test)
 		domain = arm_smmu_fake_alloc_domain(fm, 0);
 		KUNIT_ASSERT_EQ(test, 0, arm_smmu_fake_attach(fm, domain));
 		for (num = 1; num <= 2; num++)
-			bench_parallel(test, domain,
-				       ats ? "parallel-ats" : "parallel", num, 0);
+			bench_parallel(test, domain, ats ? "parallel-ats" : "parallel", num, 0);
 	}
 }
-
-/*
- * Several threads, each on a CPU of its own
- */
 
 static void bench_start_threads(struct kunit *test, unsigned int num)
 {
@@ -640,8 +620,8 @@ static void bench_start_threads(struct kunit *test, unsigned int num)
 }
 
 /*
- * inval-parallel-N: how many times a second N threads invalidate 4 KiB of one domain
- * on one SMMU that takes BENCH_SYNC_USECS for a CMD_SYNC.
+ * inval-parallel-N: invalidations of 4 KiB per second by N threads, of one domain on one
+ * SMMU that takes BENCH_SYNC_USECS for a CMD_SYNC.
  * inval-parallel-syncs-N: CMD_SYNCs of 100 such invalidations.
  */
 static void bench_threads_inval(struct kunit *test)
@@ -680,8 +660,9 @@ static void bench_run_attach(struct bench_worker *worker)
 }
 
 /*
- * attach-parallel-K: microseconds in which K threads attach and detach a device each,
- * to a domain of its own, behind K SMMUs that take BENCH_SYNC_USECS for a CMD_SYNC.
+ * attach-parallel-K: microseconds in which K threads attach and detach one device each.
+ * The devices have domains of their own and are behind K SMMUs, each of which takes
+ * BENCH_SYNC_USECS for a CMD_SYNC.
  */
 static void bench_threads_attach(struct kunit *test)
 {
@@ -718,8 +699,8 @@ static void bench_run_move(struct bench_worker *worker)
  * attach-beside-none: microseconds to attach and detach a device behind an SMMU that
  * takes BENCH_DEAD_SYNC_USECS for a CMD_SYNC.
  * attach-beside-dead: the same while an invalidation and an attach wait for another
- * SMMU, which is dead and has a full queue. One that does not end within BENCH_DEAD_MS
- * ends because the SMMU is dead no more, and is the only sample.
+ * SMMU, which is dead and has a full queue. If the attach takes BENCH_DEAD_MS, the SMMU
+ * consumes commands again, and there is only this sample.
  */
 static void bench_threads_dead(struct kunit *test)
 {
@@ -735,8 +716,7 @@ static void bench_threads_dead(struct kunit *test)
 	workers[0].run = bench_run_fill;
 	workers[0].fm = bench_add_dev(dead, BENCH_SID, false);
 	workers[0].domain = arm_smmu_fake_alloc_domain(workers[0].fm, 0);
-	KUNIT_ASSERT_EQ(test, 0,
-			arm_smmu_fake_attach(workers[0].fm, workers[0].domain));
+	KUNIT_ASSERT_EQ(test, 0, arm_smmu_fake_attach(workers[0].fm, workers[0].domain));
 	workers[1].run = bench_run_move;
 	workers[1].fm = bench_add_dev(dead, BENCH_SID + 1, false);
 	workers[1].domain = workers[0].domain;
@@ -750,7 +730,7 @@ static void bench_threads_dead(struct kunit *test)
 		alone.val[alone.num] = bench_work(test, &workers[2], 1, 3);
 	bench_report(test, &alone, "us", "attach-beside-none");
 
-	/* One invalidation times out, then the next one and the attach wait */
+	/* The first invalidation times out. Then the second one and the attach wait. */
 	WRITE_ONCE(bs->dead, true);
 	for (i = 0; i < 2; i++) {
 		atomic_set(&bench_waited_for, 1);
@@ -766,8 +746,7 @@ static void bench_threads_dead(struct kunit *test)
 			wait_for_completion(&workers[2].exited);
 		}
 		KUNIT_EXPECT_EQ(test, workers[2].ret, 0);
-		beside.val[beside.num++] = ktime_us_delta(workers[2].end,
-							  workers[2].start);
+		beside.val[beside.num++] = ktime_us_delta(workers[2].end, workers[2].start);
 	}
 	for (i = 0; i < 2; i++)
 		KUNIT_EXPECT_FALSE(test, bs->dead && completion_done(&workers[i].exited));
@@ -779,9 +758,9 @@ static void bench_threads_dead(struct kunit *test)
 }
 
 /*
- * detach-time-1, detach-ats-time-1: microseconds to detach the only device of a
- * domain, without ATS and with it. The second may have to wait for whoever could
- * still send it an ATC_INV.
+ * detach-time-1, detach-ats-time-1: microseconds to detach the only device of a domain,
+ * without ATS and with it. With ATS the driver has to wait for other tasks that may
+ * still issue ATC_INVs for the device.
  */
 static void bench_time_detach(struct kunit *test)
 {
@@ -797,22 +776,19 @@ static void bench_time_detach(struct kunit *test)
 		fm = bench_add_dev(bench_create(test), BENCH_SID, ats);
 		domain = arm_smmu_fake_alloc_domain(fm, 0);
 		for (; usecs.num < BENCH_SAMPLES; usecs.num++) {
-			KUNIT_ASSERT_EQ(test, 0,
-					arm_smmu_fake_attach(fm, domain));
+			KUNIT_ASSERT_EQ(test, 0, arm_smmu_fake_attach(fm, domain));
 			start = ktime_get();
 			KUNIT_ASSERT_EQ(test, 0,
 					arm_smmu_fake_attach(fm, arm_smmu_fake_blocked(fm)));
-			usecs.val[usecs.num] =
-				ktime_us_delta(ktime_get(), start);
+			usecs.val[usecs.num] = ktime_us_delta(ktime_get(), start);
 		}
-		bench_report(test, &usecs, "us",
-			     ats ? "detach-ats-time-1" : "detach-time-1");
+		bench_report(test, &usecs, "us", ats ? "detach-ats-time-1" : "detach-time-1");
 	}
 }
 
 /*
  * detach-ats-stays-time-1: nanoseconds to move the only device of a domain to
- * another domain, with ATS on
+ * another domain, with ATS enabled
  */
 static void bench_time_move(struct kunit *test)
 {
@@ -828,18 +804,13 @@ static void bench_time_move(struct kunit *test)
 	KUNIT_ASSERT_EQ(test, 0, arm_smmu_fake_attach(fm, domains[0]));
 	for (; nsecs.num < BENCH_SAMPLES; nsecs.num++) {
 		start = ktime_get();
-		KUNIT_ASSERT_EQ(test, 0,
-				arm_smmu_fake_attach(fm, domains[!(nsecs.num % 2)]));
+		KUNIT_ASSERT_EQ(test, 0, arm_smmu_fake_attach(fm, domains[!(nsecs.num % 2)]));
 		nsecs.val[nsecs.num] = ktime_to_ns(ktime_sub(ktime_get(), start));
 	}
 	bench_report(test, &nsecs, "ns", "detach-ats-stays-time-1");
 }
 
-/*
- * Instructions
- */
-
-/* Two instructions a turn */
+/* Two instructions per iteration */
 static noinline void bench_loop(unsigned long turns)
 {
 	asm volatile("1:	subs	%0, %0, #1\n"
@@ -861,8 +832,8 @@ static u64 bench_count_loop(unsigned long turns)
 }
 
 /*
- * The counter counts instructions if it is exact for loops of known lengths.
- * Return: what it counts for nothing.
+ * Skip the test unless the counter is exact for loops with known numbers of instructions.
+ * Return: the difference between two reads of the counter without code in between
  */
 static u64 bench_need_counter(struct kunit *test)
 {
@@ -872,8 +843,7 @@ static u64 bench_need_counter(struct kunit *test)
 
 	for (i = 0; i < ARRAY_SIZE(turns); i++)
 		if (bench_count_loop(turns[i]) != nothing + 2 * turns[i])
-			kunit_skip(test,
-				   "needs a counter that counts instructions");
+			kunit_skip(test, "needs a counter that counts instructions");
 	return nothing;
 }
 
@@ -894,7 +864,7 @@ static void bench_widen(struct kunit *test, struct arm_smmu_fake *fake)
 	smmu->sid_bits = BENCH_SID_BITS;
 }
 
-/* The driver believes that the next @num commands are done with already */
+/* Set the driver's copy of CMDQ_CONS as if the next @num commands were consumed */
 static void bench_be_ahead(struct arm_smmu_fake *fake, unsigned int num)
 {
 	struct arm_smmu_ll_queue *llq = &fake->smmu.cmdq.q.llq;
@@ -904,12 +874,11 @@ static void bench_be_ahead(struct arm_smmu_fake *fake, unsigned int num)
 }
 
 /*
- * inval-insn-1-*: instructions of one invalidation outside the polling loop,
- * with interrupts off. The driver looks at the CMDQ_CONS it remembers before it
- * begins to poll; the test makes that say that all is done, so that no turn of
- * the loop is run.
- * inval-insn-1-*-poll: the same with what is needed to see in CMDQ_CONS, at the
- * first look, that all is done.
+ * inval-insn-1-*: instructions of one invalidation outside the polling loop, with
+ * interrupts disabled. The driver reads its copy of CMDQ_CONS before it polls. The test
+ * sets the copy such that the driver does not poll.
+ * inval-insn-1-*-poll: the same with a first poll of CMDQ_CONS that finds all commands
+ * consumed.
  */
 static void bench_count_domain(struct kunit *test, struct arm_smmu_fake *fake,
 			       struct iommu_domain *domain, const char *name)
@@ -984,24 +953,22 @@ static void bench_count_s1_ats(struct kunit *test)
 	bench_count_stage(test, "s1-ats", 0, 0, true);
 }
 
-/* The only stage that the SMMU has */
+/* Stage 2 of an SMMU without stage 1 */
 static void bench_count_s2_only(struct kunit *test)
 {
 	bench_count_stage(test, "s2-only", ARM_SMMU_FEAT_TRANS_S1 |
 			  ARM_SMMU_FEAT_NESTING | ARM_SMMU_FEAT_SVA, 0, false);
 }
 
-/* For a guest, but without one */
+/* A nesting parent without a guest */
 static void bench_count_s2(struct kunit *test)
 {
-	bench_count_stage(test, "s2", 0, IOMMU_HWPT_ALLOC_NEST_PARENT,
-			  false);
+	bench_count_stage(test, "s2", 0, IOMMU_HWPT_ALLOC_NEST_PARENT, false);
 }
 
 static void bench_count_s2_ats(struct kunit *test)
 {
-	bench_count_stage(test, "s2-ats", 0, IOMMU_HWPT_ALLOC_NEST_PARENT,
-			  true);
+	bench_count_stage(test, "s2-ats", 0, IOMMU_HWPT_ALLOC_NEST_PARENT, true);
 }
 
 static void bench_destroy_vsmmu(void *data)
@@ -1013,7 +980,7 @@ static void bench_destroy_vsmmu(void *data)
 	xa_destroy(&vsmmu->core.vdevs);
 }
 
-/* A parent domain whose only device is that of a guest, stage 1 bypassed */
+/* A nesting parent whose only device is that of a guest which bypasses stage 1 */
 static void bench_count_guest(struct kunit *test, const char *name, bool ats)
 {
 	struct iommu_hwpt_arm_smmuv3 arg = {
@@ -1043,11 +1010,8 @@ static void bench_count_guest(struct kunit *test, const char *name, bool ats)
 	xa_init(&vsmmu->core.vdevs);
 	vsmmu->core.type = IOMMU_VIOMMU_TYPE_ARM_SMMUV3;
 	vsmmu->core.iommu_dev = &fake->smmu.iommu;
-	KUNIT_ASSERT_EQ(test, 0,
-			fake->smmu.iommu.ops->viommu_init(&vsmmu->core, parent, NULL));
-	KUNIT_ASSERT_EQ(test, 0,
-			kunit_add_action_or_reset(test, bench_destroy_vsmmu,
-						  vsmmu));
+	KUNIT_ASSERT_EQ(test, 0, fake->smmu.iommu.ops->viommu_init(&vsmmu->core, parent, NULL));
+	KUNIT_ASSERT_EQ(test, 0, kunit_add_action_or_reset(test, bench_destroy_vsmmu, vsmmu));
 
 	uaddr = kunit_vm_mmap(test, NULL, 0, PAGE_SIZE, PROT_READ | PROT_WRITE,
 			      MAP_ANONYMOUS | MAP_PRIVATE, 0);
@@ -1089,15 +1053,13 @@ static int bench_attach_locked(struct device *dev, void *data)
 	return ba->ret;
 }
 
-/* The driver's part of it alone: the core's is the same whatever the driver */
+/* Attach without the core, which is the same for all versions of the driver */
 static u64 bench_attach(struct kunit *test, struct arm_smmu_fake_master *fm,
 			struct iommu_domain *domain, struct iommu_domain *old)
 {
 	struct bench_attach ba = { .domain = domain, .old = old };
 
-	KUNIT_ASSERT_EQ(test, 0,
-			iommu_group_for_each_dev(fm->group, &ba,
-						 bench_attach_locked));
+	KUNIT_ASSERT_EQ(test, 0, iommu_group_for_each_dev(fm->group, &ba, bench_attach_locked));
 	return ba.insns;
 }
 
@@ -1124,7 +1086,7 @@ static void bench_count_attach(struct kunit *test)
 	bench_report(test, &insns, "insns", "attach-1");
 }
 
-/* detach-ats-stays-1: instructions to move a device to another domain, with ATS on */
+/* detach-ats-stays-1: instructions to move a device to another domain, with ATS enabled */
 static void bench_count_move(struct kunit *test)
 {
 	u64 nothing = bench_need_counter(test);
@@ -1143,7 +1105,7 @@ static void bench_count_move(struct kunit *test)
 		back = bench_attach(test, fm, domains[0], domains[1]);
 		insns.val[insns.num] = (there + back) / 2 - nothing;
 	}
-	/* The core does not know where the device is */
+	/* For the core the device is in the blocked domain */
 	bench_attach(test, fm, arm_smmu_fake_blocked(fm), domains[0]);
 	bench_report(test, &insns, "insns", "detach-ats-stays-1");
 }
@@ -1160,13 +1122,12 @@ static void bench_devices_desc(const unsigned int *num, char *desc)
 KUNIT_ARRAY_PARAM(bench_devices, bench_devices, bench_devices_desc);
 
 /*
- * attach-nth-N: instructions to attach the Nth device with ATS to a domain, and
- * detach-nth-N to detach it, other tasks that it waits for included.
- * attach-bytes-N: how large the array is then.
+ * attach-nth-N, detach-nth-N: instructions to attach the Nth device with ATS to a domain
+ * and to detach it, including other tasks that run meanwhile.
+ * attach-bytes-N: the size of the array with N devices.
  *
- * The N - 1 others are one device with as many streams, which is as many entries
- * and all that the array knows of a device. Thousands of devices would take
- * minutes to add and remove.
+ * The N - 1 others are one device with N - 1 streams, which has as many entries in the
+ * array. Thousands of devices would take minutes to add and remove.
  */
 static void bench_count_attach_nth(struct kunit *test)
 {
@@ -1188,7 +1149,7 @@ static void bench_count_attach_nth(struct kunit *test)
 	for (i = 0; i < num; i++)
 		sids[i] = BENCH_SID + i;
 
-	/* In the middle of the others */
+	/* Its StreamID is in the middle of those of the others */
 	swap(sids[num / 2], sids[num - 1]);
 	fm = arm_smmu_fake_add_pci_master(fake, &sids[num - 1], 1, 0);
 	blocked = arm_smmu_fake_blocked(fm);
@@ -1199,13 +1160,11 @@ static void bench_count_attach_nth(struct kunit *test)
 	}
 
 	for (i = 0; i < BENCH_SAMPLES; i++) {
-		attach.val[attach.num++] =
-			bench_attach(test, fm, domain, blocked) - nothing;
+		attach.val[attach.num++] = bench_attach(test, fm, domain, blocked) - nothing;
 		invs = arm_smmu_fake_invs(domain);
 		KUNIT_ASSERT_EQ(test, invs->num_invs, num + 1);
 		bytes = struct_size(invs, inv, invs->max_invs);
-		detach.val[detach.num++] =
-			bench_attach(test, fm, blocked, domain) - nothing;
+		detach.val[detach.num++] = bench_attach(test, fm, blocked, domain) - nothing;
 	}
 	bench_report(test, &attach, "insns", "attach-nth-%u", num);
 	bench_report(test, &detach, "insns", "detach-nth-%u", num);

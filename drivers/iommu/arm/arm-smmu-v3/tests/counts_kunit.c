@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * KUnit tests that count the commands and CMD_SYNCs of each path, in their order.
- * What they must do is not the subject here, only that they cost no more.
+ * KUnit tests of the sequence of commands and CMD_SYNCs of each path of the driver.
+ * They fail if a change adds, removes or moves a command. Other suites test whether
+ * the commands are right.
  */
 #include <linux/iommu.h>
 #include <linux/mmu_notifier.h>
@@ -16,31 +17,31 @@
 #define TEST_USECS	100
 #define MAX_CMDS	64
 
-enum kind { KIND_S1, KIND_S2, KIND_NESTED, KIND_SVA };
+enum attach_type { TYPE_S1, TYPE_S2, TYPE_NESTED, TYPE_SVA };
 
 enum way {
 	PATH_END,
-	/* On each SMMU, one after the other */
+	/* Run for each SMMU, one after the other */
 	PATH_ATTACH, PATH_DETACH, PATH_SET_PASID, PATH_CLEAR_PASID, PATH_VSMMU,
-	/* On all SMMUs at the same time */
+	/* Run once for all SMMUs */
 	PATH_PAGE, PATH_TABLE, PATH_ALL, PATH_EXIT,
 };
 
 /*
- * Paths, in this order, and what each SMMU gets, one letter a command: s
- * CFGI_STE, c CFGI_CD, a TLBI of an ASID, v of an address, i of an IPA, n of all
- * stage 1 of a VMID, m of a VMID, t ATC_INV, '.' CMD_SYNC.
+ * Paths, in the order in which they are run, and the commands that each SMMU gets:
+ * s CFGI_STE, c CFGI_CD, a TLBI_NH_ASID, v TLBI_NH_VA, i TLBI_S2_IPA, n TLBI_NH_ALL,
+ * m TLBI_S12_VMALL, t ATC_INV, '.' CMD_SYNC.
  */
-static const struct program {
+static const struct sequence {
 	const char *name;
-	enum kind kind;
+	enum attach_type type;
 	bool ats;
 	struct {
 		enum way path;
 		const char *ops;
 	} rows[8];
-} programs[] = {
-	{ "S1", KIND_S1, false, {
+} sequences[] = {
+	{ "S1", TYPE_S1, false, {
 		{ PATH_ATTACH, "c.c.s.s." },
 		{ PATH_PAGE, "v." },
 		{ PATH_TABLE, "a.v." },
@@ -48,41 +49,41 @@ static const struct program {
 		{ PATH_SET_PASID, "c.c." },
 		{ PATH_CLEAR_PASID, "c.c." },
 		{ PATH_DETACH, "s.s.c.c.a." },
-	} }, { "S1 ATS", KIND_S1, true, {
+	} }, { "S1 ATS", TYPE_S1, true, {
 		{ PATH_ATTACH, "c.c.s.s.t." },
 		{ PATH_PAGE, "v.t." },
 		{ PATH_TABLE, "a.t.v.t." },
 		{ PATH_ALL, "a.t." },
 		{ PATH_DETACH, "s.s.c.c.t.a." },
-	} }, { "S2", KIND_S2, false, {
+	} }, { "S2", TYPE_S2, false, {
 		{ PATH_ATTACH, "s.s." },
 		{ PATH_PAGE, "i." },
 		{ PATH_TABLE, "m.i." },
 		{ PATH_ALL, "m." },
 		{ PATH_DETACH, "s.s.m." },
-	} }, { "S2 ATS", KIND_S2, true, {
+	} }, { "S2 ATS", TYPE_S2, true, {
 		{ PATH_ATTACH, "s.s.t." },
 		{ PATH_PAGE, "i.t." },
 		{ PATH_DETACH, "s.s.t.m." },
-	} }, { "nested", KIND_NESTED, false, {
+	} }, { "nested", TYPE_NESTED, false, {
 		{ PATH_ATTACH, "s.s." },
 		{ PATH_PAGE, "i.n." },
 		{ PATH_ALL, "m." },
 		{ PATH_DETACH, "s.s.m." },
 		{ PATH_VSMMU, "m." },
-	} }, { "nested ATS", KIND_NESTED, true, {
+	} }, { "nested ATS", TYPE_NESTED, true, {
 		{ PATH_ATTACH, "s.s.t." },
 		{ PATH_PAGE, "i.n.t." },
 		{ PATH_ALL, "m.t." },
 		{ PATH_DETACH, "s.s.t.m." },
-	} }, { "SVA", KIND_SVA, false, {
+	} }, { "SVA", TYPE_SVA, false, {
 		{ PATH_ATTACH, "c.c.s.s." },
 		{ PATH_PAGE, "v." },
 		{ PATH_DETACH, "c.c.a.s.s." },
 		{ PATH_ATTACH, "c.c.s.s." },
 		{ PATH_EXIT, "c.a." },
 		{ PATH_DETACH, "c.c.c.a.s.s." },
-	} }, { "SVA ATS", KIND_SVA, true, {
+	} }, { "SVA ATS", TYPE_SVA, true, {
 		{ PATH_ATTACH, "c.c.s.s.t." },
 		{ PATH_PAGE, "v.t." },
 		{ PATH_EXIT, "c.a.t." },
@@ -90,11 +91,11 @@ static const struct program {
 	} },
 };
 
-KUNIT_ARRAY_PARAM_DESC(programs, programs, name);
+KUNIT_ARRAY_PARAM_DESC(sequences, sequences, name);
 
 struct counts {
 	struct kunit *test;
-	enum kind kind;
+	enum attach_type type;
 	unsigned int num;
 	struct arm_smmu_fake *fakes[TEST_SMMUS];
 	struct arm_smmu_fake_master *fms[TEST_SMMUS];
@@ -103,20 +104,20 @@ struct counts {
 	struct arm_vsmmu *vsmmus[TEST_SMMUS];
 	struct iommu_sva *handles[TEST_SMMUS];
 	struct mm_struct *mm;
-	/* The order in which the commands of all SMMUs were consumed */
+	/* Numbers of the commands in the order in which all SMMUs consumed them */
 	u64 stamps[TEST_SMMUS][MAX_CMDS];
 };
 
 KUNIT_DEFINE_ACTION_WRAPPER(mmput_wrapper, mmput, struct mm_struct *);
 
-/* Make what is attached to the first @num SMMUs */
+/* Allocate the domains for the first @num SMMUs */
 static void alloc(struct counts *ct, unsigned int num)
 {
-	u32 flags = ct->kind == KIND_S1 ? 0 : IOMMU_HWPT_ALLOC_NEST_PARENT;
+	u32 flags = ct->type == TYPE_S1 ? 0 : IOMMU_HWPT_ALLOC_NEST_PARENT;
 	unsigned int i;
 
 	ct->num = num;
-	if (ct->kind == KIND_SVA) {
+	if (ct->type == TYPE_SVA) {
 		ct->mm = mm_alloc();
 		KUNIT_ASSERT_NOT_NULL(ct->test, ct->mm);
 		arm_smmu_fake_add_action(ct->test, mmput_wrapper, ct->mm);
@@ -125,7 +126,7 @@ static void alloc(struct counts *ct, unsigned int num)
 	ct->domain = arm_smmu_fake_alloc_domain(ct->fms[0], flags);
 	for (i = 0; i < num; i++) {
 		ct->attached[i] = ct->domain;
-		if (ct->kind != KIND_NESTED)
+		if (ct->type != TYPE_NESTED)
 			continue;
 		ct->vsmmus[i] = arm_smmu_fake_alloc_vsmmu(ct->fakes[i], ct->domain);
 		ct->attached[i] = arm_smmu_fake_alloc_nested(ct->fms[i], ct->vsmmus[i],
@@ -144,7 +145,7 @@ static void drop(struct counts *ct)
 
 static int attach(struct counts *ct, unsigned int i)
 {
-	if (ct->kind != KIND_SVA)
+	if (ct->type != TYPE_SVA)
 		return arm_smmu_fake_attach(ct->fms[i], ct->attached[i]);
 	ct->handles[i] = iommu_sva_bind_device(ct->fms[i]->dev, ct->mm);
 	if (IS_ERR(ct->handles[i]))
@@ -155,20 +156,20 @@ static int attach(struct counts *ct, unsigned int i)
 
 static int detach(struct counts *ct, unsigned int i)
 {
-	if (ct->kind != KIND_SVA)
+	if (ct->type != TYPE_SVA)
 		return arm_smmu_fake_block(ct->fms[i]);
 	iommu_sva_unbind_device(ct->handles[i]);
 	return 0;
 }
 
-/* A table of pages goes, or a page whose table stays */
+/* Unmap all pages of a table, which frees the table, or only one page */
 static int unmap(struct counts *ct, size_t size)
 {
 	struct mmu_notifier *mn = &to_smmu_domain(ct->domain)->mmu_notifier;
 	unsigned long iova;
 	int ret = 0;
 
-	if (ct->kind == KIND_SVA) {
+	if (ct->type == TYPE_SVA) {
 		mn->ops->arch_invalidate_secondary_tlbs(mn, ct->mm, TEST_IOVA,
 						       TEST_IOVA + PAGE_SIZE);
 		return 0;
@@ -232,7 +233,7 @@ static void expect(struct counts *ct, unsigned int i, const char *want)
 	KUNIT_EXPECT_STREQ_MSG(ct->test, ops, want, "SMMU %u of %u", i, ct->num);
 }
 
-/* SMMUs take their time at once, and finish each phase before any begins the next */
+/* The driver waits for all SMMUs at the same time. All end a phase before the next begins. */
 static void run_row(struct counts *ct, enum way path, const char *want)
 {
 	unsigned int i, n, num = path < PATH_PAGE ? ct->num : 1, phases = 1;
@@ -257,30 +258,30 @@ static void run_row(struct counts *ct, enum way path, const char *want)
 
 static void counts_test_run(struct kunit *test)
 {
-	const struct program *program = test->param_value;
+	const struct sequence *sequence = test->param_value;
 	struct counts *ct = arm_smmu_fake_zalloc(test, sizeof(*ct));
 	const u32 sid = 1;
 	unsigned int i, row;
 
 	ct->test = test;
-	ct->kind = program->kind;
+	ct->type = sequence->type;
 	for (i = 0; i < TEST_SMMUS; i++) {
 		ct->fakes[i] = arm_smmu_fake_create(test, 8);
 		ct->fakes[i]->smmu.features |= ARM_SMMU_FEAT_SVA;
-		ct->fms[i] = program->ats ?
+		ct->fms[i] = sequence->ats ?
 			arm_smmu_fake_add_pci_master(ct->fakes[i], &sid, 1, 4) :
 			arm_smmu_fake_add_master(ct->fakes[i], sid, 4);
 		arm_smmu_fake_set_time(ct->fakes[i], TEST_USECS);
 	}
 	for (i = 1; i <= TEST_SMMUS; i++) {
 		alloc(ct, i);
-		for (row = 0; program->rows[row].path != PATH_END; row++)
-			run_row(ct, program->rows[row].path, program->rows[row].ops);
+		for (row = 0; sequence->rows[row].path != PATH_END; row++)
+			run_row(ct, sequence->rows[row].path, sequence->rows[row].ops);
 	}
 }
 
 static struct kunit_case counts_test_cases[] = {
-	KUNIT_CASE_PARAM(counts_test_run, programs_gen_params),
+	KUNIT_CASE_PARAM(counts_test_run, sequences_gen_params),
 	{}
 };
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * KUnit tests with an SMMU that is dead: it consumes nothing, its queue is full,
- * an invalidation and an attach wait for it. Nothing else must wait.
+ * KUnit tests with a dead SMMU: it consumes no commands, its queue is full, and an
+ * invalidation and an attach wait for it. Other SMMUs must remain usable.
  */
 #include <linux/kthread.h>
 #include <linux/platform_device.h>
@@ -12,11 +12,11 @@
 
 #include "fake.h"
 
-/* The smallest queue */
+/* The smallest queue that a batch and its CMD_SYNC fit into */
 #define TEST_SHIFT	7
 #define TEST_IOVA	SZ_1G
 #define TEST_PASID	2
-/* One for each CMD_SYNC in the queue, then two without space */
+/* One for each CMD_SYNC in the queue, then two for space in the full queue */
 #define TEST_TIMEOUTS	((1 << TEST_SHIFT) / 2 + 2)
 #define TEST_TIMEOUT	((u64)ARM_SMMU_POLL_TIMEOUT_US * NSEC_PER_USEC)
 
@@ -29,7 +29,7 @@ struct dead_test {
 	struct iommu_domain *domain;
 	struct iommu_domain *other;
 	struct iommu_domain *parent;
-	/* Of the tasks that a case runs */
+	/* State of the task that a case runs */
 	bool stop;
 	bool started;
 	bool ended;
@@ -39,7 +39,7 @@ struct dead_test {
 	struct iommu_user_data_array array;
 };
 
-static int dead_test_walk(void *data)
+static int dead_test_inv_loop(void *data)
 {
 	struct dead_test *dt = data;
 
@@ -56,7 +56,7 @@ static int dead_test_wait_attach(void *data)
 	return arm_smmu_fake_attach(dt->fm_too, dt->dead_domain);
 }
 
-/* A walker that takes its time */
+/* An RCU reader of one second */
 static int dead_test_read(void *data)
 {
 	unsigned long end = jiffies + HZ;
@@ -84,7 +84,6 @@ static struct task_struct *dead_test_start(struct kunit *test, int (*run)(void *
 	return task;
 }
 
-/* Attach, unmap, move with ATS on, use a PASID, detach */
 static void dead_test_domains(struct kunit *test, struct dead_test *dt)
 {
 	KUNIT_EXPECT_EQ(test, 0, arm_smmu_fake_attach(dt->fm, dt->domain));
@@ -98,7 +97,7 @@ static void dead_test_domains(struct kunit *test, struct dead_test *dt)
 	KUNIT_EXPECT_EQ(test, 0, arm_smmu_fake_block(dt->fm));
 }
 
-/* Bind, exit of the process, unbind. Not if the dead SMMU is used for SVA, too. */
+/* Bind, exit of the process, unbind. The dead SMMU is not used for SVA. */
 static void dead_test_sva(struct kunit *test, struct dead_test *dt)
 {
 	struct mm_struct *mm = mm_alloc();
@@ -121,7 +120,7 @@ static void dead_test_debugfs(struct kunit *test, struct dead_test *dt)
 #endif
 }
 
-/* Of the SMMU that is dead. It waits for no walker. */
+/* Shut down the dead SMMU. A shutdown does not wait for RCU readers. */
 static void dead_test_shutdown(struct kunit *test, struct dead_test *dt)
 {
 	struct device_driver *drv = driver_find("arm-smmu-v3", &platform_bus_type);
@@ -155,21 +154,20 @@ static int dead_test_init(struct kunit *test)
 	return 0;
 }
 
-/* The virtual clock stops here: what comes takes no time, or does not end */
+/* Fill the queue of the SMMU, then stop the virtual clock: a wait for it does not end */
 static struct task_struct *dead_test_die(struct kunit *test)
 {
 	struct dead_test *dt = test->priv;
 	struct task_struct *task;
 
 	arm_smmu_fake_stop(dt->dead, 0);
-	task = arm_smmu_fake_run_task(test, dead_test_walk, dt);
+	task = arm_smmu_fake_run_task(test, dead_test_inv_loop, dt);
 	while (arm_smmu_fake_num_timeouts() < TEST_TIMEOUTS)
 		cond_resched();
 	arm_smmu_fake_freeze(true);
 	return task;
 }
 
-/* The SMMU consumes again, so the tasks end */
 static void dead_test_revive(struct kunit *test, struct task_struct *task)
 {
 	struct dead_test *dt = test->priv;
@@ -191,7 +189,6 @@ static void dead_test_others(struct kunit *test)
 		cond_resched();
 	dead_test_domains(test, dt);
 	if (IS_ENABLED(CONFIG_ARM_SMMU_V3_IOMMUFD)) {
-		/* A VMID is taken, flushed and freed */
 		KUNIT_EXPECT_EQ(test, 0, arm_smmu_fake_vsmmu_init(&dt->vsmmu, dt->fake,
 								  dt->parent));
 		arm_smmu_fake_vsmmu_destroy(&dt->vsmmu);
@@ -202,7 +199,7 @@ static void dead_test_others(struct kunit *test)
 	dead_test_shutdown(test, dt);
 	KUNIT_EXPECT_TRUE(test, dt->dead->queue.stopped);
 	KUNIT_EXPECT_EQ(test, num, arm_smmu_fake_num_timeouts());
-	/* Interrupts are off for as long as a CMD_SYNC may take, but no longer */
+	/* Interrupts are disabled for one CMD_SYNC timeout at most */
 	KUNIT_EXPECT_LT(test, READ_ONCE(arm_smmu_fake_clock.longest_wait), 2 * TEST_TIMEOUT);
 
 	dead_test_revive(test, task);
@@ -210,7 +207,7 @@ static void dead_test_others(struct kunit *test)
 	KUNIT_EXPECT_PTR_EQ(test, dt->dead_domain, iommu_get_domain_for_dev(dt->fm_too->dev));
 }
 
-/* An SMMU that has left the array is not waited for any more */
+/* An invalidation stops to wait for an SMMU when the array has no users of it any more */
 static void dead_test_leaves(struct kunit *test)
 {
 	struct dead_test *dt = test->priv;
@@ -222,7 +219,7 @@ static void dead_test_leaves(struct kunit *test)
 	KUNIT_ASSERT_NOT_NULL(test, inv);
 	WRITE_ONCE(dt->stop, true);
 	WRITE_ONCE(inv->users, 0);
-	/* In time of the host, as the virtual clock stands. Only a failure takes a minute. */
+	/* Host time, since the virtual clock is stopped. Only a failure takes a minute. */
 	while (!READ_ONCE(dt->ended) && time_before(jiffies, end))
 		cond_resched();
 	KUNIT_EXPECT_TRUE(test, READ_ONCE(dt->ended));
@@ -245,13 +242,14 @@ static int dead_test_invalidate(void *data)
 }
 
 /*
- * A VMM that waits with the invalidation of a guest holds up no grace period, and can
- * be killed. What waits otherwise is issued when there is space again.
+ * A VMM whose guest's invalidation waits for queue space does not delay RCU grace
+ * periods, and can be killed. The commands of the other task are issued when the
+ * queue has space again.
  */
 static void dead_test_guest(struct kunit *test)
 {
 	struct dead_test *dt = test->priv;
-	struct task_struct *walk, *guest;
+	struct task_struct *host, *guest;
 	unsigned int num;
 	u64 log_head;
 
@@ -265,7 +263,7 @@ static void dead_test_guest(struct kunit *test)
 	arm_smmu_fake_add_action(test, arm_smmu_fake_vsmmu_destroy, &dt->vsmmu);
 	log_head = dt->dead->log_head;
 
-	walk = dead_test_die(test);
+	host = dead_test_die(test);
 	arm_smmu_fake_freeze(false);
 	guest = dead_test_start(test, dead_test_invalidate);
 	num = arm_smmu_fake_num_timeouts();
@@ -277,7 +275,7 @@ static void dead_test_guest(struct kunit *test)
 	num = arm_smmu_fake_num_timeouts();
 	while (!READ_ONCE(dt->ended) && arm_smmu_fake_num_timeouts() < num + 1000)
 		cond_resched();
-	dead_test_revive(test, walk);
+	dead_test_revive(test, host);
 	arm_smmu_fake_join_task(test, guest);
 	KUNIT_EXPECT_EQ(test, dt->ret, -EINTR);
 	KUNIT_EXPECT_EQ(test, dt->array.entry_num, 0);
@@ -285,9 +283,10 @@ static void dead_test_guest(struct kunit *test)
 }
 
 /*
- * A process unmaps and exits that is bound behind many SMMUs, of which one does not
- * answer. All are waited for at the same time: the TLBIs of the unmap, and of the exit
- * the CFGIs, then the TLBIs. That the CFGI timed out is known when the ASID is flushed.
+ * A process that is bound to devices behind many SMMUs unmaps and exits, and one SMMU
+ * consumes no commands. There are three waits, each for all SMMUs at the same time:
+ * for the TLBIs of the unmap, then for the CFGIs and for the TLBIs of the exit. Since
+ * the CFGI timed out, the next flush of the ASID is preceded by a CFGI_ALL.
  */
 static void dead_test_many(struct kunit *test)
 {
@@ -316,8 +315,9 @@ static void dead_test_many(struct kunit *test)
 	mmput(mm);
 	KUNIT_EXPECT_EQ(test, arm_smmu_fake_num_timeouts(), 3);
 	KUNIT_EXPECT_LT(test, arm_smmu_fake_now() - start, 3 * TEST_TIMEOUT + TEST_TIMEOUT / 2);
-	/* Interrupts are on between two waits, so the longest one is all there is */
-	KUNIT_EXPECT_EQ(test, arm_smmu_fake_clock.num_joined, 0);
+	/* Interrupts are enabled between two waits. Only counted with this option. */
+	if (IS_ENABLED(CONFIG_TRACE_IRQFLAGS))
+		KUNIT_EXPECT_EQ(test, arm_smmu_fake_clock.num_joined, 0);
 	KUNIT_EXPECT_LT(test, arm_smmu_fake_clock.longest_wait, TEST_TIMEOUT + TEST_TIMEOUT / 2);
 
 	arm_smmu_fake_start(fakes[0]);
@@ -329,7 +329,7 @@ static void dead_test_many(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, cfgi_all);
 }
 
-/* A device goes whose ATS is on. No walker may send it an ATC_INV after that. */
+/* The release of a device with ATS enabled waits for RCU readers that issue ATC_INVs for it */
 static void dead_test_release(struct kunit *test)
 {
 	struct device *dev = arm_smmu_fake_zalloc(test, sizeof(*dev));
@@ -358,7 +358,7 @@ static int dead_test_move(void *data)
 	return 0;
 }
 
-/* Of two domains the one with the lower address is locked first, in both directions */
+/* The domain with the lower address is locked first, whichever is the old domain */
 static void dead_test_order(struct kunit *test)
 {
 	struct dead_test *dt = test->priv;

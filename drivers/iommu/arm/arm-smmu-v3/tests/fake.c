@@ -1,16 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A fake SMMUv3 for KUnit: the driver's own code on an SMMU whose registers and
- * command queues are ordinary memory.
+ * A fake SMMUv3 for KUnit. The driver runs on an SMMU whose registers and command
+ * queues are ordinary memory.
  *
- * Time is virtual. A static stub replaces the polling of a queue: each poll of
- * a waiting task is a step, in which all fake SMMUs consume commands and the
- * virtual clock advances. When there is nothing to consume, the clock jumps to
- * the next event. Without any event a wait times out after a few polls. No
- * result depends on the time of the host.
+ * Time is virtual. A static stub replaces the polling of a queue. Each poll of a
+ * waiting task is a step: all fake SMMUs consume commands, and the virtual clock
+ * advances. If no command can be consumed, the clock advances to the next event.
+ * Without any event a wait times out after a few polls. No result depends on the
+ * time of the host.
  *
- * An SMMU translates nothing by itself. A model can do so, see struct
- * arm_smmu_fake_ops.
+ * A fake SMMU does not translate. A model can, see struct arm_smmu_fake_ops.
  */
 #include <kunit/device.h>
 #include <kunit/fwnode.h>
@@ -30,22 +29,22 @@
 #define FAKE_SID_BITS	4
 #define FAKE_EVTQ_SHIFT	7
 
-/* Time that a poll takes: with something to wait for, and if nothing can happen */
+/* Virtual time of a poll: if there is an event to wait for, and if there is none */
 #define FAKE_POLL_NS	(1 * NSEC_PER_USEC)
 #define FAKE_IDLE_NS	(20 * NSEC_PER_MSEC)
-/* Time from an error to its interrupt */
+/* Delay from an error to its interrupt */
 #define FAKE_IRQ_NS	(10 * NSEC_PER_USEC)
-/* Pauses between two polls */
+/* Number of cpu_relax() between two polls */
 #define FAKE_RELAXES	32
 
 DEFINE_RAW_SPINLOCK(arm_smmu_fake_lock);
 struct arm_smmu_fake_clock arm_smmu_fake_clock;
 
-/* The SMMUs and the devices of the test that runs */
+/* The SMMUs and the devices of the running test */
 static LIST_HEAD(fake_list);
 static LIST_HEAD(fake_masters);
 
-/* SMMUs that no test uses. They stay until the end of the suite with @fake_keep. */
+/* SMMUs that no test uses. With @fake_keep they are kept until the end of the suite. */
 static LIST_HEAD(fake_idle);
 static bool fake_keep;
 
@@ -59,7 +58,7 @@ KUNIT_DEFINE_ACTION_WRAPPER(kthread_stop_put_wrapper, kthread_stop_put,
 /**
  * arm_smmu_fake_add_action() - Call a function when the test ends
  * @test: the test that runs
- * @action: the function, called before all that were added earlier
+ * @action: the function, called before those that were added earlier
  * @data: its argument
  */
 void arm_smmu_fake_add_action(struct kunit *test, kunit_action_t *action, void *data)
@@ -72,7 +71,7 @@ void arm_smmu_fake_add_action(struct kunit *test, kunit_action_t *action, void *
  * @test: the test that runs
  * @size: of the memory
  *
- * Return: zeroed memory. Never NULL, the test is aborted instead.
+ * Return: zeroed memory. On failure the test is aborted.
  */
 void *arm_smmu_fake_zalloc(struct kunit *test, size_t size)
 {
@@ -87,7 +86,7 @@ static u32 fake_index(struct arm_smmu_fake_queue *fq, u32 index)
 	return index & ((2U << fq->cmdq->q.llq.max_n_shift) - 1);
 }
 
-/* The index behind the last command that the driver has published */
+/* The index after the last command that the driver has published */
 static u32 fake_prod(struct arm_smmu_fake_queue *fq)
 {
 	return fake_index(fq, readl(fq->cmdq->q.prod_reg));
@@ -119,19 +118,19 @@ static bool fake_write_msis(struct arm_smmu_fake_queue *fq)
 	bool moved = false;
 
 	for (; fake_next_msi(fq) <= arm_smmu_fake_clock.now; fq->msi_tail++) {
-		/* Effects of the CMD_SYNC come first. Pairs with the driver's wait for it. */
+		/* After the effects of the CMD_SYNC. Pairs with the driver's wait for it. */
 		smp_store_release(fq->msis[fq->msi_tail % ARM_SMMU_FAKE_MSIS].slot, 0);
 		moved = true;
 	}
 	return moved;
 }
 
-/* Return: whether the command at @fq->next has to wait because of an error */
+/* Return: true if an error keeps the command at @fq->next from being consumed */
 static bool fake_has_error(struct arm_smmu_fake_queue *fq, bool sync)
 {
 	u32 __iomem *cons_reg = fq->cmdq->q.cons_reg;
 
-	/* With an ATC_INV timeout CONS stays at the CMD_SYNC */
+	/* An ATC_INV timeout is reported with CONS at the CMD_SYNC */
 	if (!fq->err || (fq->err == CMDQ_ERR_CERROR_ATC_INV_IDX && !sync))
 		return false;
 	if (!fq->err_end) {
@@ -141,7 +140,7 @@ static bool fake_has_error(struct arm_smmu_fake_queue *fq, bool sync)
 	if (arm_smmu_fake_clock.now < fq->err_end)
 		return true;
 
-	/* The interrupt handler, which may turn the command into a CMD_SYNC */
+	/* The interrupt handler. It may replace the command by a CMD_SYNC. */
 	__arm_smmu_cmdq_skip_err(&fq->fake->smmu, fq->cmdq);
 	writel(fq->next, cons_reg);
 	fq->err = 0;
@@ -154,7 +153,7 @@ static bool fake_is_sync(u64 cmd)
 	return FIELD_GET(CMDQ_0_OP, cmd) == CMDQ_OP_CMD_SYNC;
 }
 
-/* Return: whether one command was consumed */
+/* Return: true if a command was consumed */
 static bool fake_consume_one(struct arm_smmu_fake_queue *fq)
 {
 	struct arm_smmu_queue *q = &fq->cmdq->q;
@@ -205,7 +204,7 @@ static bool fake_consume_one(struct arm_smmu_fake_queue *fq)
 	return true;
 }
 
-/* Consume what can be consumed now. Return: whether there was anything */
+/* Consume commands and write MSIs that are due. Return: true if there were any */
 static bool fake_consume(struct arm_smmu_fake *fake)
 {
 	struct arm_smmu_fake_queue *fq;
@@ -240,15 +239,15 @@ static bool fake_consume_all(void)
 }
 
 /*
- * Whether a CPU is on its way to publish commands, or to release a queue whose
- * CMD_SYNCs are complete. It may take long on an emulated CPU, which must not
- * make another task time out.
+ * Return: true while a CPU is about to publish commands, or to release a queue whose
+ * CMD_SYNCs are complete. An emulated CPU may take long for that. Another task
+ * must not time out meanwhile.
  */
 static bool fake_is_driver_busy(struct arm_smmu_fake_queue *fq)
 {
 	u32 prod = fake_prod(fq);
 
-	/* Lockless against the driver: a poll that guesses wrong is repeated */
+	/* Racy against the driver. A wrong result costs one poll. */
 	if (fake_index(fq, READ_ONCE(fq->cmdq->q.llq.prod)) != prod)
 		return true;
 	return atomic_read(&fq->cmdq->lock) && fq->next == prod &&
@@ -269,7 +268,7 @@ static u64 fake_next_event(struct arm_smmu_fake_queue *fq)
 	return event;
 }
 
-/* One step of a task that waits for @left at most. Return: the time it takes */
+/* One step of a task that waits for at most @left. Return: the virtual time it takes */
 static u64 fake_step(u64 left)
 {
 	u64 event = U64_MAX, start = arm_smmu_fake_clock.now;
@@ -324,7 +323,7 @@ static int fake_task_run(void *data)
 	struct fake_task *ft = data;
 	int ret;
 
-	/* Makes the static stubs of the test work in this task */
+	/* Static stubs are looked up by this */
 	current->kunit_test = ft->test;
 	ret = ft->run(ft->data);
 	current->kunit_test = NULL;
@@ -332,7 +331,7 @@ static int fake_task_run(void *data)
 	return ret;
 }
 
-/* @qp->timeout is the time that is left to this wait */
+/* @qp->timeout is the virtual time that this wait has left */
 static int fake_poll(struct arm_smmu_queue_poll *qp)
 {
 	bool irqs_off = irqs_disabled();
@@ -347,7 +346,7 @@ static int fake_poll(struct arm_smmu_queue_poll *qp)
 			arm_smmu_fake_clock.longest_wait = used;
 		arm_smmu_fake_clock.num_timeouts += qp->timeout < 0;
 	}
-	/* Leave the lock to other CPUs for a while */
+	/* Let other CPUs take the lock */
 	for (i = 0; i < FAKE_RELAXES; i++)
 		cpu_relax();
 	return qp->timeout < 0 ? -ETIMEDOUT : 0;
@@ -364,11 +363,11 @@ static void fake_clock_init(struct kunit *test)
 		memset(&arm_smmu_fake_clock, 0, sizeof(arm_smmu_fake_clock));
 	kunit_activate_static_stub(test, arm_smmu_queue_poll_init, fake_poll_init);
 	kunit_activate_static_stub(test, arm_smmu_queue_poll, fake_poll);
-	/* The machine may have the erratum */
+	/* The host may have the erratum */
 	kunit_activate_static_stub(test, arm_smmu_erratum_repeat_tlbi_cfgi, fake_repeat);
 }
 
-/* Make what costs much time: a device, its fault queue and the log */
+/* Allocate the parts that take long: a device, its fault queue and the log */
 static struct arm_smmu_fake *fake_alloc(struct kunit *test)
 {
 	struct platform_device_info info = {
@@ -387,7 +386,7 @@ static struct arm_smmu_fake *fake_alloc(struct kunit *test)
 	KUNIT_ASSERT_NOT_NULL(test, fake);
 	fake->log = vmalloc_array(ARM_SMMU_FAKE_LOG, sizeof(*fake->log));
 	KUNIT_ASSERT_NOT_NULL(test, fake->log);
-	/* The driver finds the SMMU of a device on the platform bus */
+	/* The driver looks up the SMMU of a device on the platform bus */
 	fake->fwnode = fwnode_create_software_node(NULL, NULL);
 	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, fake->fwnode);
 	info.fwnode = fake->fwnode;
@@ -413,7 +412,7 @@ static void fake_free(struct arm_smmu_fake *fake)
 	kfree(fake);
 }
 
-/* Runs when all devices, domains and vSMMUs of the test are gone */
+/* Runs after all devices, domains and vSMMUs of the test were freed */
 static void fake_put(void *data)
 {
 	struct arm_smmu_fake *fake = data;
@@ -424,7 +423,7 @@ static void fake_put(void *data)
 	scoped_guard(raw_spinlock_irqsave, &arm_smmu_fake_lock)
 		list_del(&fake->list);
 
-	/* What is dirty has no owner, but was not flushed again yet */
+	/* A dirty ASID or VMID is free, but remains allocated until the next flush */
 	for (i = 0; i < ARRAY_SIZE(pools); i++) {
 		KUNIT_EXPECT_EQ(fake->test, arm_smmu_fake_num_ids(pools[i]),
 				bitmap_weight(pools[i]->dirty, pools[i]->size));
@@ -436,7 +435,7 @@ static void fake_put(void *data)
 		fake_free(fake);
 		return;
 	}
-	/* The core has smmu->iommu on a list */
+	/* smmu->iommu is on a list of the core */
 	memset(smmu, 0, offsetof(struct arm_smmu_device, iommu));
 	memset_after(smmu, 0, iommu);
 	memset_startat(fake, 0, test);
@@ -444,8 +443,8 @@ static void fake_put(void *data)
 }
 
 /*
- * Keep fake SMMUs from one test of a suite to the next. To register one takes
- * long, as the core looks at all devices of all buses.
+ * Keep fake SMMUs from one test of a suite to the next. Registering one takes long:
+ * the core visits all devices of all buses.
  */
 int arm_smmu_fake_suite_init(struct kunit_suite *suite)
 {
@@ -453,7 +452,6 @@ int arm_smmu_fake_suite_init(struct kunit_suite *suite)
 	return 0;
 }
 
-/* Undo arm_smmu_fake_suite_init() */
 void arm_smmu_fake_suite_exit(struct kunit_suite *suite)
 {
 	struct arm_smmu_fake *fake, *next;
@@ -480,7 +478,7 @@ static void fake_init_queue(struct arm_smmu_fake *fake,
 	q->prod_reg = (u32 __force __iomem *)&fq->prod;
 	q->cons_reg = (u32 __force __iomem *)&fq->cons;
 	fq->issued = arm_smmu_fake_zalloc(fake->test, sizeof(*fq->issued) << shift);
-	/* A test may switch to MSIs at any time */
+	/* A test may enable MSIs later */
 	fake->smmu.options |= ARM_SMMU_OPT_MSIPOLL;
 	KUNIT_ASSERT_EQ(fake->test, 0, arm_smmu_cmdq_init(&fake->smmu, cmdq));
 	fake->smmu.options &= ~ARM_SMMU_OPT_MSIPOLL;
@@ -490,23 +488,22 @@ static void fake_init_queue(struct arm_smmu_fake *fake,
 }
 
 /**
- * arm_smmu_fake_create() - Make an SMMU with an empty command queue
+ * arm_smmu_fake_create() - Create an SMMU with an empty command queue
  * @test: the test that owns it
  * @shift: log2 of the number of entries in the command queue
  *
  * It has stage 1, stage 2 and ATS, is cache coherent and not behind another
  * IOMMU. Until its first device is added the test may write features, oas,
- * pgsize_bitmap, asid_bits and vmid_bits of its @smmu. A granule of more than
- * PAGE_SIZE must wait until the last device is added, as the core makes a DMA
- * domain for each, which cannot have such a granule.
+ * pgsize_bitmap, asid_bits and vmid_bits of its @smmu. A granule larger than
+ * PAGE_SIZE may only be set after the last device was added: the core allocates a
+ * DMA domain for each device, which cannot have such a granule.
  *
  * Commands are consumed when the driver polls a queue, and when the test reads
- * the log of commands. The other registers are memory too: nothing follows CR0.
+ * the log of commands. Writes to the other registers have no effect.
  *
- * The test fails if an ASID or VMID is left in the end, unless it is dirty.
+ * The test fails if an ASID or VMID is still in use at its end.
  *
- * Return: the fake SMMU, gone with @test. Never NULL or an error, the test is
- * aborted instead.
+ * Return: the fake SMMU, which is freed with @test. On failure the test is aborted.
  */
 struct arm_smmu_fake *arm_smmu_fake_create(struct kunit *test, unsigned int shift)
 {
@@ -564,7 +561,7 @@ struct arm_smmu_fake *arm_smmu_fake_create(struct kunit *test, unsigned int shif
 	return fake;
 }
 
-/* Register an SMMU with the core, as its first device or vSMMU needs it */
+/* Register an SMMU with the core, which its first device or vSMMU needs */
 void arm_smmu_fake_register(struct arm_smmu_fake *fake)
 {
 	if (fake->registered)
@@ -591,9 +588,9 @@ static struct arm_smmu_cmdq *fake_get_secondary(struct arm_smmu_device *smmu,
  * arm_smmu_fake_add_queue() - Give an SMMU a secondary command queue
  * @fake: the fake SMMU, which has no device yet
  * @shift: log2 of the number of entries in the queue
- * @supports_cmd: whether the driver may issue a command to this queue
+ * @supports_cmd: returns true if the driver may issue a command to this queue
  *
- * Return: the queue. Never NULL or an error, the test is aborted instead.
+ * Return: the queue. On failure the test is aborted.
  */
 struct arm_smmu_fake_queue *
 arm_smmu_fake_add_queue(struct arm_smmu_fake *fake, unsigned int shift,
@@ -610,11 +607,11 @@ arm_smmu_fake_add_queue(struct arm_smmu_fake *fake, unsigned int shift,
 }
 
 /**
- * arm_smmu_fake_queue_stall() - Let a queue hang for a time
+ * arm_smmu_fake_queue_stall() - Stop a queue for a time
  * @fq: the queue
- * @num: number of commands, CMD_SYNCs included, that are still consumed after
- *	 those that the driver has published by now
- * @usecs: the virtual time until the queue goes on; 0 if it does not
+ * @num: number of commands, including CMD_SYNCs, that are still consumed after
+ *	 those that the driver has already published
+ * @usecs: the virtual time until the queue continues; 0 for never
  */
 void arm_smmu_fake_queue_stall(struct arm_smmu_fake_queue *fq, unsigned int num,
 			       unsigned int usecs)
@@ -625,7 +622,7 @@ void arm_smmu_fake_queue_stall(struct arm_smmu_fake_queue *fq, unsigned int num,
 	fq->start = usecs ? arm_smmu_fake_clock.now + (u64)usecs * NSEC_PER_USEC : 0;
 }
 
-/* The number of commands that are published but, also now, not consumed */
+/* Consume commands. Return: the number of published commands that remain */
 unsigned int arm_smmu_fake_queue_pending(struct arm_smmu_fake_queue *fq)
 {
 	guard(raw_spinlock_irqsave)(&arm_smmu_fake_lock);
@@ -633,7 +630,7 @@ unsigned int arm_smmu_fake_queue_pending(struct arm_smmu_fake_queue *fq)
 	return fake_index(fq, fake_prod(fq) - fq->next);
 }
 
-/* Write an event record, with arm_smmu_fake_lock held. False if it is lost. */
+/* Write an event record. Return: false if the queue is full */
 bool arm_smmu_fake_event(struct arm_smmu_fake *fake, const u64 evt[EVTQ_ENT_DWORDS])
 {
 	struct arm_smmu_queue *q = &fake->smmu.evtq.q;
@@ -644,7 +641,7 @@ bool arm_smmu_fake_event(struct arm_smmu_fake *fake, const u64 evt[EVTQ_ENT_DWOR
 	lockdep_assert_held(&arm_smmu_fake_lock);
 	if (Q_IDX(&q->llq, prod) == Q_IDX(&q->llq, cons) &&
 	    Q_WRP(&q->llq, prod) != Q_WRP(&q->llq, cons)) {
-		/* One overflow is reported until the driver has seen it */
+		/* No further overflow until the driver has acknowledged this one */
 		if (Q_OVF(prod) == Q_OVF(cons))
 			writel(prod ^ Q_OVERFLOW_FLAG, q->prod_reg);
 		return false;
@@ -657,23 +654,22 @@ bool arm_smmu_fake_event(struct arm_smmu_fake *fake, const u64 evt[EVTQ_ENT_DWOR
 	return true;
 }
 
-/* Let the driver read the event queue */
 void arm_smmu_fake_handle_events(struct arm_smmu_fake *fake)
 {
 	arm_smmu_evtq_thread(0, &fake->smmu);
 }
 
 /**
- * arm_smmu_fake_create_task() - Make a task that is stopped with the test
+ * arm_smmu_fake_create_task() - Create a task that is stopped with the test
  * @test: the test that runs
- * @run: what the task runs; it may return before it is told to stop
+ * @run: the function of the task; it may return before kthread_should_stop()
  * @data: the argument of @run
  * @cpu: the CPU to which the task is bound
  *
- * Only such tasks and the test itself wait in virtual time. No task can be made
- * while another one waits with interrupts off for long.
+ * Only the test and its tasks wait in virtual time. Creating a task can take as
+ * long as another task waits with interrupts disabled.
  *
- * Return: the task, which the caller wakes up.
+ * Return: the task. The caller has to wake it up.
  */
 struct task_struct *arm_smmu_fake_create_task(struct kunit *test,
 					      int (*run)(void *data),
@@ -695,8 +691,8 @@ struct task_struct *arm_smmu_fake_create_task(struct kunit *test,
 }
 
 /*
- * Run a task on the last CPU and stay on the first. Left to itself the scheduler
- * may put both on one CPU, where one of them waits with interrupts off.
+ * Run a task on the last CPU and the test on the first. On one CPU a task could
+ * not run while the other one waits with interrupts disabled.
  */
 struct task_struct *arm_smmu_fake_run_task(struct kunit *test,
 					   int (*run)(void *data), void *data)
@@ -710,7 +706,7 @@ struct task_struct *arm_smmu_fake_run_task(struct kunit *test,
 	return task;
 }
 
-/* Wait until the function of a task has returned. The task stays. */
+/* Wait until the function of a task has returned. The task itself still exists. */
 void arm_smmu_fake_join_task(struct kunit *test, struct task_struct *task)
 {
 	struct fake_task *ft = kthread_data(task);
@@ -718,13 +714,12 @@ void arm_smmu_fake_join_task(struct kunit *test, struct task_struct *task)
 	wait_for_completion(&ft->done);
 }
 
-/* Stop a task before the test ends. Nothing is left of it. */
 void arm_smmu_fake_stop_task(struct kunit *test, struct task_struct *task)
 {
 	kunit_release_action(test, kthread_stop_put_wrapper, task);
 }
 
-/* Read the next command that was consumed. False if there are no more. */
+/* Read the next consumed command. Return: false if there is none */
 bool arm_smmu_fake_next_cmd(struct arm_smmu_fake *fake, struct arm_smmu_cmd *cmd)
 {
 	bool lost = false;
@@ -741,7 +736,7 @@ bool arm_smmu_fake_next_cmd(struct arm_smmu_fake *fake, struct arm_smmu_cmd *cmd
 	return true;
 }
 
-/* Expect these commands, and no more. Of a CMD_SYNC the opcode is compared. */
+/* Expect exactly these commands. Of a CMD_SYNC only the opcode is compared. */
 void arm_smmu_fake_expect_cmds(struct arm_smmu_fake *fake,
 			       const struct arm_smmu_cmd *cmds,
 			       unsigned int num)
@@ -752,7 +747,7 @@ void arm_smmu_fake_expect_cmds(struct arm_smmu_fake *fake,
 
 	for (i = 0; i < num; i++) {
 		KUNIT_ASSERT_TRUE_MSG(test, arm_smmu_fake_next_cmd(fake, &cmd),
-				      "%u of %u commands issued", i, num);
+				      "only %u of %u commands", i, num);
 		if (cmds[i].data[0] == CMDQ_OP_CMD_SYNC) {
 			cmd.data[0] &= CMDQ_0_OP;
 			cmd.data[1] = 0;
@@ -761,11 +756,11 @@ void arm_smmu_fake_expect_cmds(struct arm_smmu_fake *fake,
 		KUNIT_EXPECT_EQ_MSG(test, cmd.data[1], cmds[i].data[1], "command %u", i);
 	}
 	while (arm_smmu_fake_next_cmd(fake, &cmd))
-		KUNIT_FAIL(test, "and command %#llx %#llx", cmd.data[0],
+		KUNIT_FAIL(test, "unexpected command %#llx %#llx", cmd.data[0],
 			   cmd.data[1]);
 }
 
-/* Forget what the driver has issued so far */
+/* Skip the commands that the driver has issued so far */
 void arm_smmu_fake_drop_cmds(struct arm_smmu_fake *fake)
 {
 	guard(raw_spinlock_irqsave)(&arm_smmu_fake_lock);
@@ -774,8 +769,8 @@ void arm_smmu_fake_drop_cmds(struct arm_smmu_fake *fake)
 }
 
 /*
- * The id of the first live entry of a type in the array of a domain, or 0, and
- * the number of its users
+ * Return: the ASID, VMID or StreamID of the first entry of a type that has users, or
+ * 0. @users is set to the number of its users.
  */
 u32 arm_smmu_fake_id(struct iommu_domain *domain, struct arm_smmu_fake *fake,
 		     enum arm_smmu_inv_type type, int *users)
@@ -795,7 +790,7 @@ u32 arm_smmu_fake_id(struct iommu_domain *domain, struct arm_smmu_fake *fake,
 	return 0;
 }
 
-/* The id that the SMMU uses: the ASID of a valid CD, the VMID of a stage 2, or 0 */
+/* Return: the VMID if stage 2 translates, else the ASID of a valid CD, or 0 */
 u32 arm_smmu_fake_hw_id(struct arm_smmu_fake_master *fm, ioasid_t pasid)
 {
 	struct arm_smmu_ste *ste = arm_smmu_fake_ste(fm);
@@ -819,7 +814,7 @@ static void fake_disown(void *data)
 	iommu_device_release_dma_owner(fm->dev);
 }
 
-/* What firmware would say of a device, which is not on its bus yet */
+/* Set the firmware properties of a device, before it is added to its bus */
 static void fake_describe(struct arm_smmu_fake *fake, struct device *dev,
 			  u32 flags, const u32 *sids, unsigned int num_sids)
 {
@@ -827,7 +822,7 @@ static void fake_describe(struct arm_smmu_fake *fake, struct device *dev,
 	struct iommu_fwspec *fwspec;
 
 	arm_smmu_fake_register(fake);
-	/* The core frees these two with the device */
+	/* The core frees dev->iommu and fwspec with the device */
 	dev->iommu = kzalloc_obj(*dev->iommu);
 	KUNIT_ASSERT_NOT_NULL(test, dev->iommu);
 	mutex_init(&dev->iommu->lock);
@@ -863,13 +858,12 @@ static struct arm_smmu_fake_master *fake_own_master(struct arm_smmu_fake *fake,
  * arm_smmu_fake_add_master() - Put a device behind a fake SMMU
  * @fake: the fake SMMU
  * @sid: the stream ID of the device, less than 16
- * @ssid_bits: how many bits of PASID it has
+ * @ssid_bits: number of PASID bits of the device
  *
- * The device is owned as if by a driver of user space, and attached to the
- * blocked domain. What firmware says of a device is made up. From there on the
- * code is that of the core and of the driver.
+ * The device is owned as by VFIO and attached to the blocked domain. Only its
+ * firmware properties are fake. The core and the driver probe it as any other.
  *
- * Return: the device. Never NULL or an error, the test is aborted instead.
+ * Return: the device. On failure the test is aborted.
  */
 struct arm_smmu_fake_master *
 arm_smmu_fake_add_master(struct arm_smmu_fake *fake, u32 sid, unsigned int ssid_bits)
@@ -890,7 +884,7 @@ arm_smmu_fake_add_master(struct arm_smmu_fake *fake, u32 sid, unsigned int ssid_
 	device_set_node(&pdev->dev, fwnode_handle_get(node));
 	fake_describe(fake, &pdev->dev, 0, &sid, 1);
 
-	/* The core probes the device as it appears on its bus */
+	/* The core probes the device when it is added to its bus */
 	KUNIT_ASSERT_EQ(test, 0, kunit_platform_device_add(test, pdev));
 	return fake_own_master(fake, &pdev->dev);
 }
@@ -911,7 +905,7 @@ arm_smmu_fake_add_pci_master(struct arm_smmu_fake *fake, const u32 *sids,
 	return fake_own_master(fake, dev);
 }
 
-static void fake_park(void *unused)
+static void fake_block_all(void *unused)
 {
 	struct arm_smmu_fake_master *fm;
 
@@ -919,13 +913,13 @@ static void fake_park(void *unused)
 		WARN_ON(arm_smmu_fake_block(fm));
 }
 
-/* Free a domain with the test. A device may be attached then, a PASID may not. */
+/* Free a domain at the end of the test. Devices are detached before, PASIDs are not. */
 void arm_smmu_fake_own_domain(struct arm_smmu_fake_master *fm,
 			      struct iommu_domain *domain)
 {
 	arm_smmu_fake_add_action(fm->fake->test, domain_free_wrapper, domain);
 	/* Runs first */
-	arm_smmu_fake_add_action(fm->fake->test, fake_park, NULL);
+	arm_smmu_fake_add_action(fm->fake->test, fake_block_all, NULL);
 }
 
 /* Free a domain of arm_smmu_fake_own_domain() before the test ends */
@@ -935,7 +929,7 @@ void arm_smmu_fake_free_domain(struct arm_smmu_fake_master *fm,
 	kunit_release_action(fm->fake->test, domain_free_wrapper, domain);
 }
 
-/* Make a paging domain, see arm_smmu_fake_own_domain() */
+/* Allocate a paging domain, see arm_smmu_fake_own_domain() */
 struct iommu_domain *
 arm_smmu_fake_alloc_domain(struct arm_smmu_fake_master *fm, u32 flags)
 {
@@ -947,7 +941,7 @@ arm_smmu_fake_alloc_domain(struct arm_smmu_fake_master *fm, u32 flags)
 	return domain;
 }
 
-/* Attach a device in place of what it is attached to */
+/* Replace the domain of a device */
 int arm_smmu_fake_attach(struct arm_smmu_fake_master *fm, struct iommu_domain *domain)
 {
 	return iommu_replace_group_handle(fm->group, domain, &fm->handle);
@@ -967,9 +961,9 @@ static int fake_set_pasid_locked(struct device *dev, void *data)
 }
 
 /*
- * Attach a PASID that is attached to @old, if any; to the blocked domain to
- * detach it. The core allocates for its own book-keeping, which is in the way of
- * a test that counts allocations. So call the driver, under the group's mutex.
+ * Attach a PASID to a domain in place of @old, or to the blocked domain to detach it.
+ * This calls the driver under the mutex of the group, without the core, whose own
+ * allocations would disturb a test that counts them.
  */
 int arm_smmu_fake_set_pasid(struct arm_smmu_fake_master *fm,
 			    struct iommu_domain *domain, ioasid_t pasid,
@@ -981,9 +975,9 @@ int arm_smmu_fake_set_pasid(struct arm_smmu_fake_master *fm,
 }
 
 /*
- * Fail one allocation of the current task, and see whether it gives back what
- * it took. failslab alone cannot do this from here: it leaves GFP_KERNEL alone
- * until user space has told it otherwise in debugfs.
+ * Fail one allocation of the current task, and count allocations that are not freed.
+ * failslab alone cannot do this: it does not fail GFP_KERNEL allocations until
+ * user space changes its setting in debugfs.
  */
 static struct {
 	struct task_struct *task;
@@ -996,7 +990,7 @@ static int fake_alloc_hook(struct kprobe *p, struct pt_regs *regs)
 {
 	if (current != READ_ONCE(fake_slab.task) || !in_task())
 		return 0;
-	/* Debug objects and kmemleak allocate for themselves, and cope */
+	/* Debug objects and kmemleak handle a failure of their own allocations */
 	if (regs_get_kernel_argument(regs, 1) & (__force u64)__GFP_NOWARN)
 		return 0;
 
@@ -1006,7 +1000,7 @@ static int fake_alloc_hook(struct kprobe *p, struct pt_regs *regs)
 
 	fake_slab.balance--;
 	fake_slab.failed = true;
-	/* Return from should_failslab() in place of running it */
+	/* Return from should_failslab() without running it */
 	regs_set_return_value(regs, -ENOMEM);
 	instruction_pointer_set(regs, procedure_link_pointer(regs));
 	return 1;
@@ -1032,9 +1026,9 @@ static void fake_probes_off(void *unused)
 }
 
 /**
- * arm_smmu_fake_slab_start() - Watch the allocations of the current task
+ * arm_smmu_fake_slab_start() - Count the allocations of the current task
  * @test: the test that runs
- * @fail_nth: which allocation from now on fails, counted from 1
+ * @fail_nth: number of the allocation that fails, from 1
  *
  * Return: 0, or an error without CONFIG_KPROBES or CONFIG_FAILSLAB.
  */
@@ -1055,7 +1049,7 @@ int arm_smmu_fake_slab_start(struct kunit *test, unsigned int fail_nth)
 		if (ret)
 			return ret;
 		KUNIT_ASSERT_EQ(test, 0, register_kprobe(&fake_probes[1]));
-		/* To unregister takes long, so this waits until the test ends */
+		/* Unregistering takes long, so do it once, at the end of the test */
 		fake_probes_on = true;
 		arm_smmu_fake_add_action(test, fake_probes_off, NULL);
 	}
@@ -1066,7 +1060,7 @@ int arm_smmu_fake_slab_start(struct kunit *test, unsigned int fail_nth)
 	return 0;
 }
 
-/* True if an allocation failed. @balance: how many were not freed. */
+/* Return: true if an allocation failed. @balance: number of allocations not freed */
 bool arm_smmu_fake_slab_stop(struct kunit *test, int *balance)
 {
 	WRITE_ONCE(fake_slab.task, NULL);

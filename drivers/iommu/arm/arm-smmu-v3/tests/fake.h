@@ -12,9 +12,11 @@
 struct arm_smmu_fake;
 
 /*
- * What a model of the hardware does: a command is consumed, a CMD_SYNC completes
- * with all commands before it, and a step of the virtual time, also before and
- * after each command. With arm_smmu_fake_lock held and interrupts off.
+ * Callbacks of a model of the hardware. They run with arm_smmu_fake_lock held and
+ * interrupts disabled.
+ * @command: a command other than CMD_SYNC was consumed
+ * @sync: a CMD_SYNC completes, and with it all commands before it
+ * @step: a step of the virtual time; also called before and after each command
  */
 struct arm_smmu_fake_ops {
 	void (*command)(struct arm_smmu_fake *fake, const struct arm_smmu_cmd *cmd);
@@ -32,13 +34,13 @@ struct arm_smmu_fake_queue {
 	u32 prod;		/* the registers */
 	u32 cons;
 	u32 next;		/* index of the command to be consumed next */
-	u32 looked;		/* value of @prod at the last look */
+	u32 looked;		/* value of @prod when it was last read */
 	u64 *issued;		/* time at which the command of a slot was published */
-	unsigned int usecs;	/* that a CMD_SYNC takes until CONS passes it */
-	unsigned int msi_usecs;	/* from the end of a CMD_SYNC to its MSI */
+	unsigned int usecs;	/* duration of a CMD_SYNC */
+	unsigned int msi_usecs;	/* delay from the end of a CMD_SYNC to its MSI */
 	u64 sync_end;		/* time at which the current CMD_SYNC completes */
 	bool in_sync;
-	bool stopped;		/* after @left more commands, until @start if not 0 */
+	bool stopped;		/* after @left more commands, until @start unless 0 */
 	unsigned int left;
 	u64 start;
 	/*
@@ -47,7 +49,7 @@ struct arm_smmu_fake_queue {
 	 */
 	unsigned int err;
 	u64 err_end;		/* time at which the driver handles it, or 0 */
-	/* MSIs that are not written yet, a ring */
+	/* Ring of MSIs that are not written yet */
 	struct {
 		u64 time;
 		u32 *slot;
@@ -56,7 +58,7 @@ struct arm_smmu_fake_queue {
 	unsigned int msi_tail;
 };
 
-/* A consumed command. @stamp counts those of all SMMUs. */
+/* A consumed command. @stamp is its number among the commands of all SMMUs. */
 struct arm_smmu_fake_cmd {
 	struct arm_smmu_cmd cmd;
 	u64 stamp;
@@ -66,15 +68,15 @@ struct arm_smmu_fake_cmd {
 
 #define ARM_SMMU_FAKE_LOG	4096
 
-/* An SMMU made of memory. What follows @log is zero in the beginning. */
+/* A fake SMMU. The fields after @log are initially zero. */
 struct arm_smmu_fake {
 	struct arm_smmu_device smmu;
-	struct list_head list;	/* all of the test, or all that are idle */
+	struct list_head list;	/* of the SMMUs of the test, or of the idle ones */
 	struct platform_device *pdev;
 	struct fwnode_handle *fwnode;
 	struct iopf_queue *iopf;
 	bool registered;	/* with the core */
-	struct arm_smmu_fake_cmd *log;	/* of consumed commands, a ring */
+	struct arm_smmu_fake_cmd *log;	/* ring of consumed commands */
 	struct kunit *test;
 	const struct arm_smmu_fake_ops *ops;
 	void *model;		/* for @ops */
@@ -82,21 +84,22 @@ struct arm_smmu_fake {
 	struct list_head queues;	/* @queue and secondary ones */
 	struct arm_smmu_impl_ops impl_ops;
 	u64 log_head;		/* number of commands ever added to @log */
-	u64 seen;		/* number of those that the test has read */
+	u64 seen;		/* number of commands that the test has read */
 	u32 evtq_prod;		/* the registers */
 	u32 evtq_cons;
 };
 
-/* The virtual clock, which is at 0 when the test makes its first SMMU */
+/* The virtual clock. Creating the first SMMU of a test sets it to 0. */
 struct arm_smmu_fake_clock {
 	u64 now;
 	u64 stamp;
 	bool frozen;	/* only commands that take no time are consumed */
 	bool repeat;	/* the driver has to issue CFGI and TLBI commands twice */
 	unsigned int num_timeouts;
-	u64 longest_wait;	/* with interrupts off, in nanoseconds */
-	unsigned int irqs_off;	/* the place where they were for the last wait */
-	unsigned int num_joined;	/* waits with interrupts off since another one */
+	u64 longest_wait;	/* with interrupts disabled, in nanoseconds */
+	/* Both only with CONFIG_TRACE_IRQFLAGS */
+	unsigned int irqs_off;	/* event that disabled interrupts for the last wait */
+	unsigned int num_joined;	/* waits with interrupts disabled since another one */
 };
 
 /* Protects all SMMUs, their models and the clock */
@@ -110,10 +113,10 @@ struct arm_smmu_fake_master {
 	struct device *dev;
 	struct iommu_group *group;
 	struct iommu_attach_handle handle;
-	struct list_head list;	/* all of the test */
+	struct list_head list;	/* of the devices of the test */
 };
 
-/* Only the test itself changes the array of a domain */
+/* No RCU read section is needed: only the test itself replaces the array */
 static inline struct arm_smmu_invs *
 arm_smmu_fake_invs(struct iommu_domain *domain)
 {
@@ -133,7 +136,7 @@ arm_smmu_fake_cd(struct arm_smmu_fake_master *fm, ioasid_t pasid)
 	return &fm->master->cd_table.linear.table[pasid];
 }
 
-/* How many ASIDs or VMIDs are in use or dirty */
+/* Number of ASIDs or VMIDs that are in use or dirty. 0 is never allocated. */
 static inline unsigned int arm_smmu_fake_num_ids(struct arm_smmu_pool *pool)
 {
 	return bitmap_weight(pool->used, pool->size) - 1;
@@ -144,7 +147,7 @@ static inline bool arm_smmu_fake_has_id(struct arm_smmu_pool *pool, u32 id)
 	return test_bit(id, pool->used);
 }
 
-/* The commands may have more bits than there are in the ids that are handed out */
+/* Limit the ASIDs and VMIDs that are allocated, but not the fields of commands */
 static inline void arm_smmu_fake_set_id_bits(struct arm_smmu_fake *fake,
 					     unsigned int bits)
 {
@@ -210,7 +213,7 @@ static inline u64 arm_smmu_fake_now(void)
 	return READ_ONCE(arm_smmu_fake_clock.now);
 }
 
-/* The number of waits in this test that timed out */
+/* Number of waits of this test that timed out */
 static inline unsigned int arm_smmu_fake_num_timeouts(void)
 {
 	return READ_ONCE(arm_smmu_fake_clock.num_timeouts);
@@ -235,7 +238,7 @@ void arm_smmu_fake_expect_cmds(struct arm_smmu_fake *fake,
 			       unsigned int num);
 void arm_smmu_fake_drop_cmds(struct arm_smmu_fake *fake);
 
-/* The command that arm_smmu_fake_next_cmd() has read last */
+/* The last command that arm_smmu_fake_next_cmd() returned */
 static inline struct arm_smmu_fake_cmd *
 arm_smmu_fake_last_cmd(struct arm_smmu_fake *fake)
 {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A PCI device with ATS and PASID for the fake SMMU: a function whose config
- * space is ordinary memory, on a root bus of its own. What the PCI core reads and
- * writes for ATS and PASID is there, and no more.
+ * A PCI device with ATS and PASID for the fake SMMU: a function on a root bus of
+ * its own, whose config space is ordinary memory. It has only the registers that
+ * the PCI core uses for ATS and PASID.
  */
 #include <linux/pci.h>
 
@@ -51,7 +51,7 @@ static void fake_pci_release(struct device *dev)
 	kfree(pdev);
 }
 
-/* Make a device for arm_smmu_fake_add_pci_master() to add */
+/* Allocate a device for arm_smmu_fake_add_pci_master() */
 struct device *arm_smmu_fake_pci_alloc(struct arm_smmu_fake *fake, u32 sid,
 				       unsigned int ssid_bits)
 {
@@ -66,7 +66,7 @@ struct device *arm_smmu_fake_pci_alloc(struct arm_smmu_fake *fake, u32 sid,
 
 	pdev->bus = &fp->bus;
 	pdev->cfg_size = PCI_CFG_SPACE_EXP_SIZE;
-	/* One function, integrated into the root complex, needs no ACS */
+	/* A single function that is a root complex integrated endpoint needs no ACS */
 	pdev->pcie_cap = FAKE_PCIE_CAP;
 	pdev->pcie_flags_reg = FIELD_PREP(PCI_EXP_FLAGS_TYPE, PCI_EXP_TYPE_RC_END);
 	device_initialize(&pdev->dev);

@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
-/*
- * vSMMUs on a fake SMMU, made as iommufd makes them
- */
+/* vSMMUs on a fake SMMU, initialized as by iommufd */
 #include <linux/mman.h>
 #include <linux/uaccess.h>
 #include <uapi/linux/iommufd.h>
 
 #include "fake.h"
 
-/* Make a vSMMU of memory that is zero. It is the caller's to destroy. */
+/* Initialize a vSMMU in zeroed memory. The caller has to destroy it. */
 int arm_smmu_fake_vsmmu_init(struct arm_vsmmu *vsmmu,
 			     struct arm_smmu_fake *fake,
 			     struct iommu_domain *parent)
@@ -28,7 +26,7 @@ void arm_smmu_fake_vsmmu_destroy(void *data)
 	xa_destroy(&vsmmu->core.vdevs);
 }
 
-/* Make a vSMMU that is destroyed with the test */
+/* Allocate a vSMMU that is destroyed at the end of the test */
 struct arm_vsmmu *arm_smmu_fake_alloc_vsmmu(struct arm_smmu_fake *fake,
 					    struct iommu_domain *parent)
 {
@@ -43,7 +41,7 @@ struct arm_vsmmu *arm_smmu_fake_alloc_vsmmu(struct arm_smmu_fake *fake,
  * arm_smmu_fake_user_page() - Map a page of user space
  * @test: the test that runs
  *
- * Return: its address until the test ends. Never an error.
+ * Return: its address, valid until the test ends. On failure the test is aborted.
  */
 unsigned long arm_smmu_fake_user_page(struct kunit *test)
 {
@@ -56,11 +54,11 @@ unsigned long arm_smmu_fake_user_page(struct kunit *test)
 }
 
 /**
- * arm_smmu_fake_guest_cmd() - Write a command as a guest does
- * @array: is set to an array of this command, for arm_vsmmu_cache_invalidate()
+ * arm_smmu_fake_guest_cmd() - Write a command of a guest to user space
+ * @array: set to an array of this command, for arm_vsmmu_cache_invalidate()
  * @uaddr: the user page for the command
  * @data0: the first word of the command
- * @data1: the second one
+ * @data1: the second word
  *
  * Context: current->mm has the user page.
  * Return: 0, or -EFAULT if the page cannot be written.
@@ -80,13 +78,13 @@ int arm_smmu_fake_guest_cmd(struct iommu_user_data_array *array, unsigned long u
 }
 
 /**
- * arm_smmu_fake_init_nested() - Make a domain as iommufd does it for a guest
+ * arm_smmu_fake_init_nested() - Allocate a nested domain, as iommufd does
  * @vsmmu: the vSMMU
  * @uaddr: the user page through which the guest's STE is passed
- * @ste0: the first word of the STE, V is added
- * @ste1: the second one
+ * @ste0: the first word of the STE without V
+ * @ste1: the second word
  *
- * Return: the domain, which is the caller's to free, or an error.
+ * Return: the domain, which the caller has to free, or an ERR_PTR().
  */
 struct iommu_domain *arm_smmu_fake_init_nested(struct arm_vsmmu *vsmmu, unsigned long uaddr,
 					       u64 ste0, u64 ste1)
@@ -105,7 +103,7 @@ struct iommu_domain *arm_smmu_fake_init_nested(struct arm_vsmmu *vsmmu, unsigned
 	return vsmmu->core.ops->alloc_domain_nested(&vsmmu->core, 0, &data);
 }
 
-/* Make a domain by Config and EATS of the guest's STE, see arm_smmu_fake_own_domain() */
+/* Allocate a nested domain from Config and EATS, see arm_smmu_fake_own_domain() */
 struct iommu_domain *
 arm_smmu_fake_alloc_nested(struct arm_smmu_fake_master *fm,
 			   struct arm_vsmmu *vsmmu, unsigned int cfg, u64 eats)

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * KUnit tests of ASIDs and VMIDs on one SMMU: when a domain takes and frees one,
- * that nothing changes when an attach fails, and what becomes of an id whose flush
- * timed out. And of what else an attach or detach must not lose: faults and
- * references. What the commands do is shown by the model.
+ * KUnit tests of ASIDs and VMIDs on one SMMU: when a domain allocates and frees one,
+ * that a failed attach changes nothing, and that an ASID or VMID is flushed again
+ * after its flush timed out. They also cover page faults and references to devices
+ * across attach and detach. The effect of commands is tested by the model.
  */
 #include <linux/delay.h>
 #include <linux/iommu.h>
@@ -17,7 +17,7 @@
 #define TEST_PASID	3
 #define TEST_STAGES	2
 
-/* Two devices behind one SMMU with a queue for TLBIs, and two domains of one stage */
+/* Two devices behind one SMMU with a queue for TLBIs, and two domains of a stage */
 struct ids {
 	struct kunit *test;
 	struct arm_smmu_fake *fake;
@@ -48,7 +48,7 @@ static void block(struct arm_smmu_fake_master *fm)
 	attach(fm, arm_smmu_fake_blocked(fm));
 }
 
-/* Detach while a queue does nothing */
+/* Detach while a queue consumes no commands */
 static void block_dead(struct arm_smmu_fake_master *fm, struct arm_smmu_fake_queue *fq)
 {
 	arm_smmu_fake_queue_stall(fq, 0, 0);
@@ -56,7 +56,7 @@ static void block_dead(struct arm_smmu_fake_master *fm, struct arm_smmu_fake_que
 	arm_smmu_fake_queue_start(fq);
 }
 
-/* Begin with no id in use, and with domains of stage 1 or 2 */
+/* Check that no ASID or VMID is in use, and allocate domains of stage 1 or 2 */
 static void begin(struct ids *s, unsigned int stage)
 {
 	u32 flags = stage == 1 ? 0 : IOMMU_HWPT_ALLOC_NEST_PARENT;
@@ -83,7 +83,7 @@ static struct ids *setup(struct kunit *test)
 	return s;
 }
 
-/* The id of the domain, with this many users in the array. Both devices may use it. */
+/* Get the ASID or VMID of a domain, and check the number of its users */
 static u32 get_id(struct ids *s, struct iommu_domain *domain, int expected)
 {
 	int users;
@@ -101,7 +101,7 @@ static int attach_locked(struct device *dev, void *data)
 	return domains[0]->ops->attach_dev(domains[0], dev, domains[1]);
 }
 
-/* Attach from a domain that the core believes the device to be in */
+/* Attach with an old domain of the caller's choice */
 static void attach_from(struct arm_smmu_fake_master *fm, struct iommu_domain *domain,
 			struct iommu_domain *old)
 {
@@ -112,8 +112,8 @@ static void attach_from(struct arm_smmu_fake_master *fm, struct iommu_domain *do
 }
 
 /*
- * Taken by the first device and freed behind the last one. A table needs the device
- * that it was made for as long as the domain lives.
+ * An ASID or VMID is allocated for the first device and freed after the last one. A
+ * domain holds a reference to the device of its page table until it is freed.
  */
 static void ids_test_life(struct kunit *test)
 {
@@ -127,11 +127,11 @@ static void ids_test_life(struct kunit *test)
 		KUNIT_EXPECT_EQ(test, kref_read(ref), refs + 2);
 		attach(s->fm, s->domain);
 		attach(s->fm_too, s->domain);
-		/* To where it is already */
+		/* To the domain that it is attached to already */
 		attach_from(s->fm, s->domain, s->domain);
 		get_id(s, s->domain, 2);
 		block(s->fm);
-		/* A device that could not be put back takes nothing with it */
+		/* The old domain is wrong after a failed reattach: drop no user then */
 		attach_from(s->fm, arm_smmu_fake_blocked(s->fm), s->domain);
 		get_id(s, s->domain, 1);
 		block(s->fm_too);
@@ -141,8 +141,8 @@ static void ids_test_life(struct kunit *test)
 }
 
 /*
- * An attach of s->fm to s->other fails. With @nth this is because of that
- * allocation. Nothing changes and nothing leaks. Return: false if it succeeds.
+ * Expect an attach of s->fm to s->other to fail, to change nothing and to leak nothing.
+ * With @nth its nth allocation fails. Return: false if it has fewer allocations
  */
 static bool refused(struct ids *s, int expected, ioasid_t pasid, unsigned int nth)
 {
@@ -177,7 +177,7 @@ static int never_handle(struct iopf_group *group)
 	return -EIO;
 }
 
-/* No id, too many devices, no queue for faults, as with stalls but without SVA */
+/* No free ASID or VMID, too many devices, or no queue for page faults */
 static void ids_test_refusals(struct kunit *test)
 {
 	struct ids *s = setup(test);
@@ -189,14 +189,14 @@ static void ids_test_refusals(struct kunit *test)
 	s->fm->master->stall_enabled = true;
 	for (stage = 1; stage <= TEST_STAGES; stage++) {
 		begin(s, stage);
-		/* The one id there is. It is in reserve for default domains. */
+		/* There is one ASID or VMID, reserved for default domains */
 		s->domain->type = IOMMU_DOMAIN_DMA;
 		s->other->type = IOMMU_DOMAIN_DMA;
 		attach(s->fm, s->domain);
 		refused(s, -ENOSPC, IOMMU_NO_PASID, 0);
 		if (stage == 1)
 			refused(s, -ENOSPC, TEST_PASID, 0);
-		/* A second device needs no other */
+		/* A second device uses the same one */
 		attach(s->fm_too, s->domain);
 		block(s->fm_too);
 		block(s->fm);
@@ -227,7 +227,7 @@ static void ids_test_no_memory(struct kunit *test)
 
 	for (i = 0; i < ARRAY_SIZE(rows); i++) {
 		begin(s, rows[i].stage);
-		/* A CD table stays with the device */
+		/* The first attach allocates the CD table, which the device keeps */
 		attach(s->fm, s->domain);
 		for (nth = 1; refused(s, -ENOMEM, rows[i].pasid, nth);)
 			nth++;
@@ -241,7 +241,6 @@ static void ids_test_no_memory(struct kunit *test)
 #if IS_ENABLED(CONFIG_ARM_SMMU_V3_SVA)
 KUNIT_DEFINE_ACTION_WRAPPER(mmput_wrapper, mmput, struct mm_struct *);
 
-/* The mm of a process */
 static struct mm_struct *make_mm(struct kunit *test)
 {
 	struct mm_struct *mm = mm_alloc();
@@ -271,14 +270,38 @@ static void ids_test_sva_no_memory(struct kunit *test)
 				    "allocation %u", nth);
 		if (!failed)
 			iommu_sva_unbind_device(handle);
-		/* A domain is freed when its notifier cannot run any more */
+		/* Wait until the notifier has freed the domain */
 		mmu_notifier_synchronize();
 		KUNIT_EXPECT_EQ(test, arm_smmu_fake_num_ids(s->pool), 0);
 		KUNIT_EXPECT_EQ(test, s->fm->master->cd_table.used_ssids, 0);
 		KUNIT_EXPECT_EQ_MSG(test, atomic_read(&mm->mm_users), 1, "allocation %u", nth);
 	}
-	/* Handle, domain, array, arm_smmu_master_domain */
+	/* The handle, the domain, the array and the arm_smmu_master_domain */
 	KUNIT_EXPECT_GT(test, nth, 5);
+}
+
+static void unbind_sva(void *handle)
+{
+	iommu_sva_unbind_device(handle);
+	/* Wait until the notifier has freed the domain */
+	mmu_notifier_synchronize();
+}
+
+/* A device with stalls behind an SMMU with SVA, bound to an mm until the test ends */
+static struct arm_smmu_fake_master *add_sva_master(struct kunit *test)
+{
+	struct arm_smmu_fake *fake = arm_smmu_fake_create(test, 8);
+	struct arm_smmu_fake_master *fm;
+	struct iommu_sva *handle;
+
+	fake->smmu.features |= ARM_SMMU_FEAT_SVA;
+	fm = arm_smmu_fake_add_pci_master(fake, (u32[]){ 1 }, 1, 6);
+	fm->master->stall_enabled = true;
+	/* Keeps the device in the queue of page faults, so that a failure is not fatal */
+	handle = iommu_sva_bind_device(fm->dev, make_mm(test));
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, handle);
+	arm_smmu_fake_add_action(test, unbind_sva, handle);
+	return fm;
 }
 
 struct holder {
@@ -286,7 +309,7 @@ struct holder {
 	struct completion held;
 };
 
-/* Faults of the process wait for this */
+/* Page faults of the mm wait for the lock */
 static int hold_mm(void *data)
 {
 	struct holder *holder = data;
@@ -299,39 +322,29 @@ static int hold_mm(void *data)
 }
 
 /*
- * A fault that is being handled is answered before the unbind ends, and so is one
- * after the exit of the process. From the exit on the CD is valid, so that nothing
- * is reported, but no walk is possible. The device is reset then.
+ * A page fault that is being handled is answered before the unbind ends, and so is a
+ * fault after the exit of the process. After the exit the CD is valid, so that the SMMU
+ * reports nothing, but disables table walks.
  */
 static void ids_test_sva_exit(struct kunit *test)
 {
 	const u64 mask = CTXDESC_CD_0_V | CTXDESC_CD_0_TCR_EPD0 | CTXDESC_CD_0_TCR_EPD1;
-	struct ids *s = setup(test);
 	u64 evt[EVTQ_ENT_DWORDS] = { [1] = EVTQ_1_STALL };
-	struct mm_struct *mm = make_mm(test), *other = make_mm(test);
-	struct arm_smmu_fake *fake = arm_smmu_fake_create(test, 8);
-	unsigned int exit, num_resumes = 0;
-	struct iommu_sva *handle, *keep;
-	struct arm_smmu_fake_master *fm;
+	struct arm_smmu_fake_master *fm = add_sva_master(test);
+	struct arm_smmu_fake *fake = fm->fake;
+	struct mm_struct *mm = make_mm(test);
 	struct holder holder = { .mm = mm };
+	unsigned int exit, num_resumes = 0;
 	struct task_struct *task = NULL;
 	struct arm_smmu_cmd cmd;
+	struct iommu_sva *handle;
 	ioasid_t pasid;
 	u64 val;
 
-	fake->smmu.features |= ARM_SMMU_FEAT_SVA;
-	fm = arm_smmu_fake_add_pci_master(fake, (u32[]){ 1 }, 1, 6);
-	fm->master->stall_enabled = true;
-	/* Keeps the device in the fault queue, so that a failure is not fatal */
-	keep = iommu_sva_bind_device(fm->dev, other);
-	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, keep);
 	for (exit = 0; exit < 2; exit++) {
 		handle = iommu_sva_bind_device(fm->dev, mm);
 		KUNIT_ASSERT_NOT_ERR_OR_NULL(test, handle);
 		pasid = iommu_sva_get_pasid(handle);
-		/* An SMMU that cannot use the page table of the CPU gets none */
-		KUNIT_EXPECT_EQ(test, -EINVAL, arm_smmu_fake_set_pasid(s->fm, handle->handle.domain,
-								       pasid, NULL));
 		if (exit) {
 			kunit_release_action(test, mmput_wrapper, mm);
 			val = le64_to_cpu(arm_smmu_fake_cd(fm, pasid)->data[0]);
@@ -346,13 +359,6 @@ static void ids_test_sva_exit(struct kunit *test)
 		scoped_guard(raw_spinlock_irqsave, &arm_smmu_fake_lock)
 			arm_smmu_fake_event(fake, evt);
 		arm_smmu_fake_handle_events(fake);
-		if (exit) {
-			KUNIT_EXPECT_EQ(test, 0, pci_dev_reset_iommu_prepare(to_pci_dev(fm->dev)));
-			kunit_warning_suppress(test) {
-				pci_dev_reset_iommu_done(to_pci_dev(fm->dev));
-				KUNIT_EXPECT_SUPPRESSED_WARNING_COUNT(test, 0);
-			}
-		}
 		iommu_sva_unbind_device(handle);
 		while (arm_smmu_fake_next_cmd(fake, &cmd))
 			num_resumes += FIELD_GET(CMDQ_0_OP, cmd.data[0]) == CMDQ_OP_RESUME;
@@ -360,12 +366,33 @@ static void ids_test_sva_exit(struct kunit *test)
 		if (!exit)
 			arm_smmu_fake_join_task(test, task);
 	}
-	iommu_sva_unbind_device(keep);
-	mmu_notifier_synchronize();
+}
+
+/* After the exit of its process a PASID cannot be attached again by a reset, without a WARN */
+static void ids_test_sva_reset(struct kunit *test)
+{
+	struct ids *s = setup(test);
+	struct arm_smmu_fake_master *fm = add_sva_master(test);
+	struct pci_dev *pdev = to_pci_dev(fm->dev);
+	struct mm_struct *mm = make_mm(test);
+	struct iommu_sva *handle = iommu_sva_bind_device(fm->dev, mm);
+
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, handle);
+	/* An SMMU without SVA cannot use the domain */
+	KUNIT_EXPECT_EQ(test, -EINVAL,
+			arm_smmu_fake_set_pasid(s->fm, handle->handle.domain,
+						iommu_sva_get_pasid(handle), NULL));
+	kunit_release_action(test, mmput_wrapper, mm);
+	KUNIT_EXPECT_EQ(test, 0, pci_dev_reset_iommu_prepare(pdev));
+	kunit_warning_suppress(test) {
+		pci_dev_reset_iommu_done(pdev);
+		KUNIT_EXPECT_SUPPRESSED_WARNING_COUNT(test, 0);
+	}
+	iommu_sva_unbind_device(handle);
 }
 #endif
 
-/* Does a TLBI come before the CMD_SYNC of the first STE or CD? */
+/* Return: true if a TLBI was issued before the first CFGI_STE or CFGI_CD */
 static bool flushed_first(struct ids *s, bool *cfgi_all)
 {
 	struct arm_smmu_cmd cmd;
@@ -384,8 +411,9 @@ static bool flushed_first(struct ids *s, bool *cfgi_all)
 }
 
 /*
- * More detaches time out than there are ids: by turns the CFGIs, after which a CD may
- * still be cached, and the TLBI alone. Each id is flushed again, and none lost.
+ * More detaches time out than there are ASIDs or VMIDs. By turns the CFGIs time out,
+ * so that a CD may still be cached, or only the TLBI. Each ASID or VMID is flushed
+ * again before its next use, and none is leaked.
  */
 static void ids_test_timeouts(struct kunit *test)
 {
@@ -400,7 +428,7 @@ static void ids_test_timeouts(struct kunit *test)
 		for (i = 0, seen = 0; i < 6; i++) {
 			attach(s->fm, s->domain);
 			id = get_id(s, s->domain, 1);
-			/* The first three ids are clean */
+			/* The first three need no flush */
 			KUNIT_EXPECT_EQ(test, !!(seen & BIT(id)), i >= 3);
 			KUNIT_EXPECT_EQ(test, flushed_first(s, &cfgi_all), i >= 3);
 			KUNIT_EXPECT_EQ(test, cfgi_all, i >= 3 && i % 2);
@@ -412,14 +440,14 @@ static void ids_test_timeouts(struct kunit *test)
 		arm_smmu_fake_queue_stall(s->tlbis, 0, 0);
 		KUNIT_EXPECT_EQ(test, -ETIMEDOUT, arm_smmu_fake_attach(s->fm, s->domain));
 		arm_smmu_fake_queue_start(s->tlbis);
-		/* An id that was flushed is free again after its detach */
+		/* The detach flushes the ASID or VMID that was used again, and frees it */
 		attach(s->fm, s->domain);
 		block(s->fm);
 		KUNIT_EXPECT_EQ(test, arm_smmu_fake_num_ids(s->pool), 2);
 	}
 }
 
-/* The VMID of a vSMMU stays, and no device gets it before it is flushed again */
+/* The VMID of a vSMMU is kept. No device uses it before it is flushed again. */
 static void ids_test_vsmmu_timeout(struct kunit *test)
 {
 	struct ids *s = setup(test);
@@ -440,13 +468,13 @@ static void ids_test_vsmmu_timeout(struct kunit *test)
 	arm_smmu_fake_queue_start(s->tlbis);
 	attach(s->fm, nested);
 	KUNIT_EXPECT_TRUE(test, flushed_first(s, &cfgi_all));
-	/* The next device needs no flush */
+	/* The next attach needs no flush */
 	attach(s->fm_too, nested);
 	KUNIT_EXPECT_FALSE(test, flushed_first(s, &cfgi_all));
 	KUNIT_EXPECT_EQ(test, arm_smmu_fake_hw_id(s->fm_too, 0), vsmmu->vmid);
 }
 
-/* User space takes all ids that it can get. Default domains still get theirs. */
+/* Default domains can be attached when user space has allocated all ASIDs that it can */
 static void ids_test_reserve(struct kunit *test)
 {
 	struct ids *s = setup(test);
@@ -465,10 +493,10 @@ static void ids_test_reserve(struct kunit *test)
 			break;
 	}
 	KUNIT_EXPECT_EQ(test, ret, -ENOSPC);
-	/* One for each device, one for those to come */
+	/* 31, less one for each of two devices and one for a device added later */
 	KUNIT_EXPECT_EQ(test, num, 28);
 	attach(s->fm, s->domain);
-	/* What user space gives back it can have again */
+	/* User space can allocate again what it has freed */
 	arm_smmu_fake_clear_pasid(s->fm, num, domains[num - 1]);
 	KUNIT_EXPECT_EQ(test, 0, arm_smmu_fake_set_pasid(s->fm, domains[num - 1], num, NULL));
 	for (; num; num--)
@@ -482,6 +510,7 @@ static struct kunit_case ids_test_cases[] = {
 #if IS_ENABLED(CONFIG_ARM_SMMU_V3_SVA)
 	KUNIT_CASE(ids_test_sva_no_memory),
 	KUNIT_CASE(ids_test_sva_exit),
+	KUNIT_CASE(ids_test_sva_reset),
 #endif
 	KUNIT_CASE(ids_test_timeouts),
 	KUNIT_CASE(ids_test_vsmmu_timeout),

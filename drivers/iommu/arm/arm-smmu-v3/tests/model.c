@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A model of an SMMUv3: what it translates, what it caches, what commands remove,
- * and an oracle, which says what must hold.
+ * A model of an SMMUv3: translation, caches, the effects of commands, and checks of
+ * the contents of the caches.
  *
- * Everything is read from memory as the SMMU would read it, in words of 64 bits
- * (3.21.3). The caches keep as much as they may for as long as they may: only a
- * command removes an entry, and no command removes more than it has to. Between
- * two commands an adversary fills them with what is reachable then.
+ * Structures are read from memory like by an SMMU, in words of 64 bits (3.21.3). The
+ * caches keep all entries that the architecture allows: only a command removes an
+ * entry, and no command removes more than it has to. Speculative translations fill
+ * the caches between two commands.
  *
  * Static functions are called with arm_smmu_fake_lock held.
  */
@@ -21,35 +21,35 @@
 #define MODEL_NUM_WALKS		64
 #define MODEL_NUM_HOT		8
 
-/* An entry of a TLB, walk cache or ATC, and the result of a walk */
+/* An entry of a TLB, walk cache or ATC, or the result of a walk */
 struct entry {
-	/* Up to @from_sid, equal in two entries that are the same */
+	/* Two entries are the same if the fields before @from_sid are equal */
 	u64 ia;
 	u64 size;
-	/* A command that invalidates any part of so much removes the entry */
+	/* A command for any part of this size removes the entry */
 	u64 inv_size;
-	/* Output address, or the next table, which stage 2 translates */
+	/* Output address, or the address of the next table before stage 2 */
 	u64 oa;
 	u64 ttb1;
 	u64 ttb2;
-	/* Of an ATC */
+	/* Only of an ATC entry */
 	u32 sid;
 	u32 ssid;
 	u16 vmid;
 	u16 asid;
-	u8 kind;
+	u8 type;
 	/* StreamWorld EL2-E2H, which has no VMIDs (3.3.4), or EL1 */
 	u8 el2;
-	/* Of stage 1 if it is of both stages */
+	/* The level of stage 1 if there are both stages */
 	u8 level;
 	u8 perm;
-	/* Made while stage 2 was on */
+	/* An entry of stage 1 with stage 2 enabled */
 	u8 nested;
 	u8 global;
-	/* A write has to set the dirty state first */
+	/* A write has to set the dirty state of the descriptor first */
 	u8 clean;
 	u8 zero;
-	/* From what it was made, at which step, and what the log had then */
+	/* Origin of the entry, and the step and the head of the log at that time */
 	u32 from_sid;
 	u32 from_ssid;
 	u64 ste0;
@@ -61,15 +61,15 @@ struct entry {
 };
 
 /*
- * A structure as it was in memory at some time since the last CFGI. Its address is
- * the SID above the SSID, of which a table has many.
+ * A structure as it was in memory at a time since the last CFGI. In @e its address is
+ * made of the SID in the upper and the SSID in the lower 32 bits.
  */
 struct image {
 	struct entry e;
 	u64 words[STRTAB_STE_DWORDS];
 };
 
-/* How one stage translates: @tg is log2 of the granule, @off is EPD0 */
+/* Parameters of a stage. @tg is log2 of the granule, @off is EPD0. */
 struct stage {
 	u64 ttb;
 	u8 tg;
@@ -83,14 +83,14 @@ struct stage {
 	bool stall;
 };
 
-/* A translation under way */
+/* A translation in progress */
 struct walk {
 	struct smmu *ms;
 	struct smmu_model_dev *dev;
 	u32 sid;
 	u32 ssid;
 	unsigned int flags;
-	/* EVT_ID_*, or 0 if a fault is not reported. The stage that cannot translate. */
+	/* EVT_ID_* of the fault, or 0 if it is not reported; and the stage of the fault */
 	u8 event;
 	const struct stage *at;
 	bool has_s1;
@@ -110,20 +110,20 @@ struct smmu {
 	struct arm_smmu_fake *fake;
 	struct list_head list;
 	struct image images[MODEL_NUM_IMAGES];
-	/* The TLB, and the ATCs of all devices. Slots from @num_tlb on were never used. */
+	/* The TLB, and the ATCs of all devices. @num_tlb slots have been in use. */
 	struct entry tlb[MODEL_NUM_ENTRIES];
 	unsigned int num_tlb;
-	/* What the streams and substreams are attached to, for the oracle */
+	/* The current configurations of all streams and substreams, for checks */
 	struct walk walks[MODEL_NUM_WALKS];
 	unsigned int num_walks;
 	struct arm_smmu_cmd pending[MODEL_NUM_PENDING];
 	unsigned int num_pending;
-	/* Translations that the last command has removed, a ring */
+	/* Ring of the translations that the last command has removed */
 	struct entry hot[MODEL_NUM_HOT];
 	unsigned int num_hot;
 };
 
-/* A translation that changes no memory, caches nothing and judges nothing */
+/* A translation for a check. It neither changes memory nor reports faults. */
 #define MODEL_PEEK		(MODEL_FRESH | BIT(6))
 
 #define EVT_ID_WALK_EABT	0x0b
@@ -141,7 +141,7 @@ struct smmu {
 #define TTD_CONT		BIT_ULL(52)
 #define TTD_TABLE_ATTRS		GENMASK_ULL(63, 61)
 
-/* So many commands are shown with a fault, and so many faults of a test */
+/* Number of commands printed with a fault, and of faults printed in a test */
 #define NUM_SHOWN		16
 #define NUM_REPORTS		3
 
@@ -164,20 +164,20 @@ static bool may_cache(struct walk *w)
 	return !(w->flags & MODEL_FRESH);
 }
 
-/* Whether this translation uses a cached entry that there is */
-static bool coin(struct walk *w)
+/* Return: true if this translation shall use a cached entry */
+static bool use_cached(struct walk *w)
 {
 	return may_cache(w) && (w->flags & MODEL_CACHED || rnd(w->ms->model) & 0x100);
 }
 
-static bool is_s2(u8 kind)
+static bool is_s2(u8 type)
 {
-	return kind == MODEL_TABLE2 || kind == MODEL_S2;
+	return type == MODEL_TABLE2 || type == MODEL_S2;
 }
 
-static bool is_table(u8 kind)
+static bool is_table(u8 type)
 {
-	return kind == MODEL_TABLE1 || kind == MODEL_TABLE2;
+	return type == MODEL_TABLE1 || type == MODEL_TABLE2;
 }
 
 static void show_entry(const struct entry *e)
@@ -191,19 +191,19 @@ static void show_entry(const struct entry *e)
 	};
 
 	pr_err("model:   %s, EL2 %u VMID %u ASID %u%s, level %u, %#llx+%#llx -> %#llx perm %u%s\n",
-	       names[e->kind], e->el2, e->vmid, e->asid, e->global ? " global" : "",
+	       names[e->type], e->el2, e->vmid, e->asid, e->global ? " global" : "",
 	       e->level, e->ia, e->size, e->oa, e->perm, e->clean ? " clean" : "");
-	pr_err("model:   made at step %llu for SID %#x SSID %#x from STE %#llx CD %#llx TTB0 %#llx S2TTB %#llx, descriptor %#llx at %#llx\n",
+	pr_err("model:   cached at step %llu for SID %#x SSID %#x, STE %#llx CD %#llx TTB0 %#llx S2TTB %#llx, descriptor %#llx at %#llx\n",
 	       e->step, e->from_sid, e->from_ssid, e->ste0, e->cd0, e->ttb1, e->ttb2,
 	       e->desc, e->desc_pa);
 }
 
-/* Note a fault of the driver, or of the test, which fails */
+/* Report a fault of the driver. The test fails unless it expects faults. */
 static __printf(4, 5) void add_fault(struct smmu *ms, enum smmu_model_fault fault,
 				     const struct entry *e, const char *fmt, ...)
 {
-	static const char * const names[] = { "illegal", "reaches retired memory",
-					      "differs from memory", "wrong ID", "ATC" };
+	static const char * const names[] = { "illegal", "reaches freed memory",
+					      "differs from memory", "wrong tag", "ATC" };
 	struct smmu_model *model = ms->model;
 	struct arm_smmu_fake *fake = ms->fake;
 	struct va_format vaf = { .fmt = fmt };
@@ -232,51 +232,51 @@ static __printf(4, 5) void add_fault(struct smmu *ms, enum smmu_model_fault faul
 	pr_err("model:   %u commands are pending\n", ms->num_pending);
 }
 
-/* Judge an entry that was made or used just now */
-static void judge(struct smmu *ms, const struct entry *e)
+/* Check that a new entry, or one that was used, does not reach freed memory */
+static void check_freed(struct smmu *ms, const struct entry *e)
 {
 	struct smmu_model *model = ms->model;
-	unsigned int i, num = min(model->num_retired, MODEL_NUM_RETIRED);
+	unsigned int i, num = min(model->num_freed, MODEL_NUM_FREED);
 
-	/* What is left has an output address that a device reaches */
-	if (e->kind == MODEL_FREE || is_table(e->kind) || (e->kind == MODEL_S1 && e->nested))
+	/* These entries have no final output address */
+	if (e->type == MODEL_FREE || is_table(e->type) || (e->type == MODEL_S1 && e->nested))
 		return;
 	for (i = 0; i < num; i++)
-		if (e->oa <= model->retired[i].end &&
-		    model->retired[i].start < e->oa + e->size)
-			add_fault(ms, MODEL_REACH, e, "after %#llx-%#llx was retired",
-				  model->retired[i].start, model->retired[i].end);
+		if (e->oa <= model->freed[i].end &&
+		    model->freed[i].start < e->oa + e->size)
+			add_fault(ms, MODEL_REACH, e, "after %#llx-%#llx was freed",
+				  model->freed[i].start, model->freed[i].end);
 }
 
 static bool matches(struct walk *w, const struct entry *e)
 {
-	if (e->kind == MODEL_ATC_ENTRY)
+	if (e->type == MODEL_ATC_ENTRY)
 		return e->sid == w->sid && e->ssid == w->ssid;
 	if (e->vmid != w->vmid || e->el2 != w->el2)
 		return false;
-	return is_s2(e->kind) || (e->nested == w->has_s2 && (e->global || e->asid == w->asid));
+	return is_s2(e->type) || (e->nested == w->has_s2 && (e->global || e->asid == w->asid));
 }
 
-/* Look an address up in the TLB or an ATC. Any entry that matches may be hit. */
-static bool find(struct walk *w, u8 kind, u64 ia, struct entry *e)
+/* Look up an address in the TLB or an ATC. If several entries match, take a random one. */
+static bool find(struct walk *w, u8 type, u64 ia, struct entry *e)
 {
 	struct smmu *ms = w->ms;
 	struct entry *cur;
 	unsigned int num = 0;
 
 	for (cur = ms->tlb; cur != ms->tlb + ms->num_tlb; cur++)
-		if (cur->kind == kind && ia - cur->ia < cur->size && matches(w, cur) &&
+		if (cur->type == type && ia - cur->ia < cur->size && matches(w, cur) &&
 		    (!num++ || !(rnd(ms->model) % num)))
 			*e = *cur;
 	ms->model->stats.hits += !!num;
 	return num;
 }
 
-static void set_source(struct walk *w, u8 kind, struct entry *e)
+static void set_source(struct walk *w, u8 type, struct entry *e)
 {
-	bool s2 = is_s2(kind);
+	bool s2 = is_s2(type);
 
-	e->kind = kind;
+	e->type = type;
 	e->el2 = w->el2;
 	e->vmid = w->vmid;
 	e->asid = s2 ? 0 : w->asid;
@@ -292,21 +292,21 @@ static void set_source(struct walk *w, u8 kind, struct entry *e)
 }
 
 /*
- * Put the result of a walk into the TLB or an ATC. An older entry for the same
- * address is kept: it is there until a command removes it.
+ * Add the result of a walk to the TLB or an ATC. Older entries for the same address
+ * are kept until a command removes them.
  */
-static void insert(struct walk *w, u8 kind, struct entry *e)
+static void insert(struct walk *w, u8 type, struct entry *e)
 {
 	struct smmu *ms = w->ms;
 	struct entry *cur, *slot = NULL;
 
 	if (!may_cache(w))
 		return;
-	set_source(w, kind, e);
-	e->sid = kind == MODEL_ATC_ENTRY ? w->sid : 0;
-	e->ssid = kind == MODEL_ATC_ENTRY ? w->ssid : 0;
+	set_source(w, type, e);
+	e->sid = type == MODEL_ATC_ENTRY ? w->sid : 0;
+	e->ssid = type == MODEL_ATC_ENTRY ? w->ssid : 0;
 	for (cur = ms->tlb; cur != ms->tlb + ms->num_tlb; cur++) {
-		if (cur->kind == MODEL_FREE)
+		if (cur->type == MODEL_FREE)
 			slot = cur;
 		else if (cur->ia == e->ia && !memcmp(cur, e, offsetof(struct entry, from_sid)))
 			return;
@@ -316,7 +316,7 @@ static void insert(struct walk *w, u8 kind, struct entry *e)
 	else if (!slot)
 		slot = &ms->tlb[rnd(ms->model) % MODEL_NUM_ENTRIES];
 	*slot = *e;
-	judge(ms, slot);
+	check_freed(ms, slot);
 }
 
 static bool ats_on(struct smmu_model_dev *dev)
@@ -334,7 +334,7 @@ static bool fail(struct walk *w, const struct stage *st, u8 event)
 
 static bool refuse(struct walk *w, const char *name, u64 word)
 {
-	/* A peek looks at what a fetch has looked at, or will */
+	/* Only translations report these faults, checks do not */
 	if (!is_peek(w))
 		add_fault(w->ms, MODEL_ILLEGAL, NULL,
 			  "%s is illegal or reserved, word %#llx, SID %#x SSID %#x",
@@ -342,14 +342,14 @@ static bool refuse(struct walk *w, const char *name, u64 word)
 	return fail(w, NULL, EVT_ID_BAD_STE_CONFIG);
 }
 
-/* A field of an STE or CD. Of @feats one is needed for all values but 0. */
+/* A field of an STE or CD. Values other than 0 need one of @feats. */
 struct field {
 	const char *name;
 	u8 word;
-	/* With which STE.Config it is not IGNORED, a bit for each (5.2) */
+	/* Bitmap of the values of STE.Config with which it is not IGNORED (5.2) */
 	u8 configs;
 	u64 mask;
-	/* Legal values, a bit for each */
+	/* Bitmap of legal values */
 	u64 values;
 	u32 feats;
 };
@@ -432,13 +432,13 @@ static u64 *to_ptr(u64 pa)
 	return pfn_valid(PHYS_PFN(pa)) ? phys_to_virt(pa) : NULL;
 }
 
-static unsigned int num_words(u8 kind)
+static unsigned int num_words(u8 type)
 {
-	return kind == MODEL_L1STD || kind == MODEL_L1CD ? 1 : STRTAB_STE_DWORDS;
+	return type == MODEL_L1STD || type == MODEL_L1CD ? 1 : STRTAB_STE_DWORDS;
 }
 
 static bool xlat_s2(struct walk *w, u64 ipa, bool table, struct entry *e);
-static bool fetch(struct walk *w, u8 kind, u32 sid, u32 ssid, u64 *words);
+static bool fetch(struct walk *w, u8 type, u32 sid, u32 ssid, u64 *words);
 
 static bool ste_pa(struct walk *w, u32 sid, u64 *pa)
 {
@@ -479,21 +479,21 @@ static bool cd_pa(struct walk *w, u32 sid, u32 ssid, u64 *pa)
 	return true;
 }
 
-static bool read_struct(struct walk *w, u8 kind, u32 sid, u32 ssid, u64 *words)
+static bool read_struct(struct walk *w, u8 type, u32 sid, u32 ssid, u64 *words)
 {
 	struct arm_smmu_strtab_cfg *cfg = &w->ms->fake->smmu.strtab_cfg;
-	bool is_cd = kind == MODEL_L1CD || kind == MODEL_CD;
+	bool is_cd = type == MODEL_L1CD || type == MODEL_CD;
 	u64 pa = w->ste[0] & STRTAB_STE_0_S1CTXPTR_MASK, *p;
 	struct entry e;
 	int i;
 
-	if (kind == MODEL_L1STD)
+	if (type == MODEL_L1STD)
 		pa = virt_to_phys(&cfg->l2.l1tab[arm_smmu_strtab_l1_idx(sid)]);
-	else if (kind == MODEL_L1CD)
+	else if (type == MODEL_L1CD)
 		pa += arm_smmu_cdtab_l1_idx(ssid) * sizeof(u64);
 	else if (!(is_cd ? cd_pa(w, sid, ssid, &pa) : ste_pa(w, sid, &pa)))
 		return false;
-	/* A CD table is at an IPA if stage 2 is on */
+	/* The address of a CD is an IPA if there is a stage 2 */
 	if (is_cd && w->has_s2) {
 		if (!xlat_s2(w, pa, true, &e))
 			return false;
@@ -503,12 +503,12 @@ static bool read_struct(struct walk *w, u8 kind, u32 sid, u32 ssid, u64 *words)
 	if (!p)
 		return fail(w, NULL, is_cd ? EVT_ID_CD_FETCH_FAULT : EVT_ID_STE_FETCH_FAULT);
 	/* Pairs with the WRITE_ONCE()s in entry_set() */
-	for (i = 0; i < num_words(kind); i++)
+	for (i = 0; i < num_words(type); i++)
 		words[i] = le64_to_cpu((__force __le64)READ_ONCE(p[i]));
 	return true;
 }
 
-static struct entry struct_entry(u8 kind, u32 sid, u32 ssid)
+static struct entry struct_entry(u8 type, u32 sid, u32 ssid)
 {
 	static const u64 sizes[] = {
 		[MODEL_L1STD] = (u64)STRTAB_NUM_L2_STES << 32, [MODEL_STE] = BIT_ULL(32),
@@ -516,9 +516,9 @@ static struct entry struct_entry(u8 kind, u32 sid, u32 ssid)
 	};
 
 	return (struct entry){
-		.kind = kind,
-		.ia = ((u64)sid << 32 | ssid) & ~(sizes[kind] - 1),
-		.inv_size = sizes[kind],
+		.type = type,
+		.ia = ((u64)sid << 32 | ssid) & ~(sizes[type] - 1),
+		.inv_size = sizes[type],
 	};
 }
 
@@ -526,53 +526,53 @@ static void add_image(struct walk *w, struct entry *e, const u64 *words)
 {
 	struct smmu *ms = w->ms;
 	struct image *im, *slot = NULL;
-	size_t size = num_words(e->kind) * sizeof(*words);
+	size_t size = num_words(e->type) * sizeof(*words);
 
 	for (im = ms->images; im != ms->images + MODEL_NUM_IMAGES; im++) {
-		if (im->e.kind == MODEL_FREE)
+		if (im->e.type == MODEL_FREE)
 			slot = im;
-		else if (im->e.kind == e->kind && im->e.ia == e->ia &&
+		else if (im->e.type == e->type && im->e.ia == e->ia &&
 			 !memcmp(im->words, words, size))
 			return;
 	}
 	if (!slot)
 		slot = &ms->images[rnd(ms->model) % MODEL_NUM_IMAGES];
-	set_source(w, e->kind, e);
+	set_source(w, e->type, e);
 	*slot = (struct image){ .e = *e };
 	memcpy(slot->words, words, size);
 }
 
 /*
- * From memory or from the cache. A fetch that is not atomic may
- * have begun right after the last CFGI, so it can return any mix of the images
- * that were in memory since then (3.21.3).
+ * Fetch a structure from memory or from the cache. A fetch that is not atomic may
+ * have begun right after the last CFGI. So it can return any mix of the images that
+ * were in memory since then (3.21.3).
  */
-static bool fetch(struct walk *w, u8 kind, u32 sid, u32 ssid, u64 *words)
+static bool fetch(struct walk *w, u8 type, u32 sid, u32 ssid, u64 *words)
 {
 	struct smmu *ms = w->ms;
-	struct entry e = struct_entry(kind, sid, ssid);
+	struct entry e = struct_entry(type, sid, ssid);
 	const struct image *im, *found[4];
 	unsigned int num = 0, i;
 
 	for (im = ms->images; may_cache(w) && im != ms->images + MODEL_NUM_IMAGES; im++)
-		if (im->e.kind == kind && im->e.ia == e.ia && num < ARRAY_SIZE(found))
+		if (im->e.type == type && im->e.ia == e.ia && num < ARRAY_SIZE(found))
 			found[num++] = im;
-	if (!num || !coin(w)) {
-		if (!read_struct(w, kind, sid, ssid, words))
+	if (!num || !use_cached(w)) {
+		if (!read_struct(w, type, sid, ssid, words))
 			return false;
 		/* Whether an invalid L1STD may be cached is not modelled */
 		if (may_cache(w) &&
-		    (kind != MODEL_L1STD || FIELD_GET(STRTAB_L1_DESC_SPAN, *words)))
+		    (type != MODEL_L1STD || FIELD_GET(STRTAB_L1_DESC_SPAN, *words)))
 			add_image(w, &e, words);
 		return true;
 	}
 	ms->model->stats.hits++;
-	for (i = 0; i < num_words(kind); i++)
+	for (i = 0; i < num_words(type); i++)
 		words[i] = found[num > 1 ? rnd(ms->model) % num : 0]->words[i];
 	return true;
 }
 
-/* Set what both stages have, and return the bits that the first table decodes */
+/* Set the common fields of stages. Return: the number of bits that the first table decodes */
 static int set_stage(struct walk *w, struct stage *st, u64 tg, u64 tsz, u64 ps)
 {
 	static const u8 tgs[] = { 12, 16, 14, 0 };
@@ -581,7 +581,7 @@ static int set_stage(struct walk *w, struct stage *st, u64 tg, u64 tsz, u64 ps)
 
 	st->tg = tgs[tg];
 	st->ia_bits = 64 - tsz;
-	/* More than the SMMU has is as much as it has */
+	/* A larger output size than that of the SMMU is treated as the size of the SMMU */
 	st->oa_bits = min_t(unsigned int, oas[ps], smmu->oas);
 	if (!st->tg || !(smmu->pgsize_bitmap & BIT(st->tg)) || tsz > 39 || tsz < 16)
 		return -EINVAL;
@@ -648,7 +648,7 @@ static bool decode_ste(struct walk *w)
 	return true;
 }
 
-/* Find the SSID whose CD translates, see 3.9 */
+/* Get the SSID of the CD to use, see 3.9 */
 static bool get_ssid(struct walk *w, u32 *ssid)
 {
 	unsigned int cdmax = FIELD_GET(STRTAB_STE_0_S1CDMAX, w->ste[0]);
@@ -721,7 +721,7 @@ static bool begin(struct walk *w)
 	return !w->has_s1 || (fetch(w, MODEL_CD, w->sid, ssid, w->cd) && decode_cd(w));
 }
 
-/* Where is the descriptor? The page table of stage 1 is behind stage 2. */
+/* Get the pointer to a descriptor. Stage 2 translates its address if it is of stage 1. */
 static u64 *desc_ptr(struct walk *w, const struct stage *st, u64 addr, struct entry *e)
 {
 	struct entry s2;
@@ -737,17 +737,17 @@ static u64 *desc_ptr(struct walk *w, const struct stage *st, u64 addr, struct en
 	return to_ptr(addr);
 }
 
-/* Walk to the table descriptor of level @stop, or for 4 to the leaf: to @p */
+/* Walk to the table descriptor of level @stop, or with 4 to the leaf. @p points to it. */
 static bool walk_tables(struct walk *w, const struct stage *st, u64 ia, unsigned int stop,
 			struct entry *e, u64 **p)
 {
-	u8 kind = st->s2 ? MODEL_TABLE2 : MODEL_TABLE1;
+	u8 type = st->s2 ? MODEL_TABLE2 : MODEL_TABLE1;
 	unsigned int level = st->level, shift;
 	u64 table = st->ttb, mask;
 
 	if (st->off || ia >> st->ia_bits)
 		return fail(w, st, EVT_ID_TRANSLATION_FAULT);
-	if (coin(w) && find(w, kind, ia, e)) {
+	if (use_cached(w) && find(w, type, ia, e)) {
 		level = e->level + 1;
 		table = e->oa;
 	}
@@ -774,7 +774,7 @@ static bool walk_tables(struct walk *w, const struct stage *st, u64 ia, unsigned
 		e->oa = table;
 		if (level == stop)
 			return true;
-		insert(w, kind, e);
+		insert(w, type, e);
 	}
 }
 
@@ -809,9 +809,9 @@ static bool decode_leaf(struct walk *w, const struct stage *st, struct entry *e)
 }
 
 /*
- * Set the access flag, and for a write the dirty state, of a leaf (3.13). Stage 2
- * has no HTTU here.
- * Return: false if the descriptor has changed meanwhile
+ * Set the access flag, and for a write the dirty state, of a leaf (3.13). HTTU of
+ * stage 2 is not modelled.
+ * Return: false if the descriptor has changed since the walk
  */
 static bool update_desc(struct walk *w, const struct stage *st, u64 *p, struct entry *e)
 {
@@ -831,13 +831,13 @@ static bool update_desc(struct walk *w, const struct stage *st, u64 *p, struct e
 	return true;
 }
 
-/* Let a leaf be that of all descriptors that a contiguous hint joins (DDI 0487, D8.7.1) */
+/* Extend a leaf to all descriptors of its contiguous hint (DDI 0487, D8.7.1) */
 static void join_cont(struct walk *w, const struct stage *st, struct entry *e)
 {
 	u64 num = st->tg == 12 ? 16 : st->tg == 14 && e->level == 3 ? 128 : 32;
 	u64 size = num * e->size, off = e->ia & (size - 1);
 
-	/* Descriptors with a dirty state of their own are kept apart */
+	/* Each descriptor has a dirty state of its own */
 	if (!(e->desc & TTD_CONT) || (st->hd && e->desc & TTD_DBM) || !may_cache(w) ||
 	    rnd(w->ms->model) & 2)
 		return;
@@ -866,34 +866,34 @@ static bool walk_stage(struct walk *w, const struct stage *st, u64 ia, unsigned 
 	return true;
 }
 
-/* Find a cached translation that is enough for this access */
-static bool hit(struct walk *w, u8 kind, u64 ia, struct entry *e)
+/* Find a cached translation that allows this access */
+static bool hit(struct walk *w, u8 type, u64 ia, struct entry *e)
 {
-	if (!coin(w) || !find(w, kind, ia, e))
+	if (!use_cached(w) || !find(w, type, ia, e))
 		return false;
-	/* A write that finds it clean has to go to the descriptor (3.13.4) */
+	/* A write to a clean page has to update the descriptor (3.13.4) */
 	return !(w->flags & MODEL_WRITE) || (!e->clean && e->perm & MODEL_WRITE);
 }
 
 static bool xlat_stage(struct walk *w, const struct stage *st, u64 ia, struct entry *e)
 {
-	u8 kind = st->s2 ? MODEL_S2 : MODEL_S1;
+	u8 type = st->s2 ? MODEL_S2 : MODEL_S1;
 
-	if (hit(w, kind, ia, e))
+	if (hit(w, type, ia, e))
 		return true;
 	if (!walk_stage(w, st, ia, 4, e))
 		return false;
-	insert(w, kind, e);
+	insert(w, type, e);
 	return true;
 }
 
-/* Translate by stage 2. @table: to read a table or a CD */
+/* Translate by stage 2. @table: the access is a read of a table or a CD */
 static bool xlat_s2(struct walk *w, u64 ipa, bool table, struct entry *e)
 {
 	unsigned int flags = w->flags;
 	bool ret;
 
-	/* The dirty state is that of what is written, not of tables */
+	/* A write only reads the tables */
 	if (table)
 		w->flags &= ~MODEL_WRITE;
 	ret = xlat_stage(w, &w->s2, ipa, e);
@@ -903,7 +903,7 @@ static bool xlat_s2(struct walk *w, u64 ipa, bool table, struct entry *e)
 	return ret;
 }
 
-/* Translate what stage 1 has translated to @e by stage 2 */
+/* Translate @e, the result of stage 1, by stage 2 */
 static bool xlat_nested(struct walk *w, u64 ia, struct entry *e)
 {
 	u64 ipa = e->oa + (ia - e->ia), lo, hi;
@@ -911,7 +911,7 @@ static bool xlat_nested(struct walk *w, u64 ia, struct entry *e)
 
 	if (!xlat_s2(w, ipa, false, &s2))
 		return false;
-	/* What both stages have in common */
+	/* The intersection of the entries of both stages */
 	lo = max(e->ia, ia - (ipa - s2.ia));
 	hi = min(e->ia + e->size, ia + (s2.ia + s2.size - ipa));
 	e->oa = s2.oa + (ipa - s2.ia) - (ia - lo);
@@ -941,7 +941,7 @@ static bool xlat(struct walk *w, u64 ia, struct entry *e)
 	return xlat_stage(w, &w->s1, ia, e) && (!w->has_s2 || xlat_nested(w, ia, e));
 }
 
-/* Begin a translation for stream and substream @n of an SMMU, if there is one */
+/* Begin a translation for the nth stream and substream. Return: false if there are fewer */
 static bool nth_walk(struct smmu *ms, unsigned int n, unsigned int flags, struct walk *w)
 {
 	struct arm_smmu_master *master;
@@ -970,7 +970,7 @@ static bool nth_walk(struct smmu *ms, unsigned int n, unsigned int flags, struct
 
 static void insert_atc(struct walk *w, struct entry *e)
 {
-	/* A device that did not ask to write gets no write access that is clean */
+	/* The device gets no write access to a clean page */
 	if (e->clean)
 		e->perm &= ~MODEL_WRITE;
 	e->clean = false;
@@ -988,7 +988,7 @@ static void speculate(struct walk *w, u64 addr)
 		insert_atc(w, &e);
 }
 
-/* Make all translations of tracked addresses, or one of them every other time */
+/* Translate all tracked addresses, or with probability 1/2 one of them */
 static void fill(struct smmu *ms, bool all)
 {
 	struct smmu_model *model = ms->model;
@@ -1007,14 +1007,14 @@ static void fill(struct smmu *ms, bool all)
 	}
 }
 
-/* What a command matches. Fields that do not count are negative. */
+/* Entries that a command removes. A negative field matches all values. */
 struct scope {
-	unsigned int kinds;
+	unsigned int types;
 	bool el2;
 	int vmid;
 	int asid;
 	bool globals;
-	/* Of an ATC */
+	/* Only of an ATC_INV */
 	s64 sid;
 	s64 ssid;
 	bool ssids;
@@ -1026,19 +1026,19 @@ struct scope {
 
 static bool in_scope(const struct scope *s, const struct entry *e)
 {
-	if (!(s->kinds & BIT(e->kind)) || s->addr > (e->ia | (e->inv_size - 1)) ||
+	if (!(s->types & BIT(e->type)) || s->addr > (e->ia | (e->inv_size - 1)) ||
 	    s->last < (e->ia & ~(e->inv_size - 1)))
 		return false;
-	if (e->kind >= MODEL_L1STD)
+	if (e->type >= MODEL_L1STD)
 		return true;
-	if (e->kind == MODEL_ATC_ENTRY)
+	if (e->type == MODEL_ATC_ENTRY)
 		return e->sid == s->sid && (s->ssid < 0 || e->ssid == s->ssid) &&
 		       !(s->ssids && e->ssid == MODEL_NO_SSID);
 	if (e->el2 != s->el2 || (s->vmid >= 0 && e->vmid != s->vmid))
 		return false;
 	if (s->asid >= 0 && !(e->global ? s->globals : e->asid == s->asid))
 		return false;
-	if (is_table(e->kind))
+	if (is_table(e->type))
 		return !s->leaf && (!s->ttl || e->level < s->ttl);
 	return !s->ttl || e->level == s->ttl;
 }
@@ -1050,14 +1050,14 @@ static void drop(struct smmu *ms, const struct scope *s)
 
 	for (im = ms->images; im != ms->images + MODEL_NUM_IMAGES; im++)
 		if (in_scope(s, &im->e))
-			im->e.kind = MODEL_FREE;
+			im->e.type = MODEL_FREE;
 	for (e = ms->tlb; e != ms->tlb + ms->num_tlb; e++) {
 		if (!in_scope(s, e))
 			continue;
-		/* An IPA is not an input address if there is a stage 1 */
-		if (!is_table(e->kind) && e->kind != MODEL_S2)
+		/* Input addresses of these are not addresses of DMA */
+		if (!is_table(e->type) && e->type != MODEL_S2)
 			ms->hot[ms->num_hot++ % MODEL_NUM_HOT] = *e;
-		e->kind = MODEL_FREE;
+		e->type = MODEL_FREE;
 	}
 }
 
@@ -1075,38 +1075,38 @@ static void bad_cmd(struct smmu *ms, const char *field, const struct arm_smmu_cm
 #define RANGE_1		(CMDQ_TLBI_1_LEAF | CMDQ_TLBI_1_TTL | CMDQ_TLBI_1_TG)
 #define RANGE_VA	(CMDQ_TLBI_1_VA_MASK | RANGE_1)
 #define RANGE_IPA	(CMDQ_TLBI_1_IPA_MASK | RANGE_1)
-#define KINDS_S1	(BIT(MODEL_TABLE1) | BIT(MODEL_S1) | BIT(MODEL_S12))
-/* Entries of both stages are found by VA only */
-#define KINDS_S2	(BIT(MODEL_TABLE2) | BIT(MODEL_S2))
+#define TYPES_S1	(BIT(MODEL_TABLE1) | BIT(MODEL_S1) | BIT(MODEL_S12))
+/* Entries of both stages are removed by VA only */
+#define TYPES_S2	(BIT(MODEL_TABLE2) | BIT(MODEL_S2))
 
-#define KINDS_CD	(BIT(MODEL_L1CD) | BIT(MODEL_CD))
-/* With an STE go the CDs that it leads to (4.3.1) */
-#define KINDS_STE	(BIT(MODEL_L1STD) | BIT(MODEL_STE) | KINDS_CD)
+#define TYPES_CD	(BIT(MODEL_L1CD) | BIT(MODEL_CD))
+/* A CFGI of an STE also removes its CDs (4.3.1) */
+#define TYPES_STE	(BIT(MODEL_L1STD) | BIT(MODEL_STE) | TYPES_CD)
 
-/* A command: its fields (4.2 to 4.6), the feature it needs, what it removes */
+/* A command: its fields (4.2 to 4.6), the feature that it needs, what it removes */
 struct cmd {
 	u8 op;
 	u64 fields[CMDQ_ENT_DWORDS];
 	u32 feats;
-	u32 kinds;
+	u32 types;
 };
 
 static const struct cmd cmds[] = {
 	{ CMDQ_OP_PREFETCH_CFG, { CMDQ_0_SSV | SIDS | SSIDS, ~0ULL }, ~0 },
-	{ CMDQ_OP_CFGI_STE, { SIDS, CMDQ_CFGI_1_LEAF }, ~0, KINDS_STE },
-	{ CMDQ_OP_CFGI_ALL, { SIDS, CMDQ_CFGI_1_RANGE }, ~0, KINDS_STE },
-	{ CMDQ_OP_CFGI_CD, { SIDS | SSIDS, CMDQ_CFGI_1_LEAF }, FEAT(TRANS_S1), KINDS_CD },
-	{ CMDQ_OP_CFGI_CD_ALL, { SIDS }, FEAT(TRANS_S1), KINDS_CD },
-	{ CMDQ_OP_TLBI_NH_ALL, { VMIDS }, FEAT(TRANS_S1), KINDS_S1 },
-	{ CMDQ_OP_TLBI_NH_ASID, { VMIDS | ASIDS }, FEAT(TRANS_S1), KINDS_S1 },
-	{ CMDQ_OP_TLBI_NH_VA, { VMIDS | ASIDS | RANGE_0, RANGE_VA }, FEAT(TRANS_S1), KINDS_S1 },
-	{ CMDQ_OP_TLBI_NH_VAA, { VMIDS | RANGE_0, RANGE_VA }, FEAT(TRANS_S1), KINDS_S1 },
-	{ CMDQ_OP_TLBI_EL2_ALL, {}, FEAT(E2H), KINDS_S1 },
-	{ CMDQ_OP_TLBI_EL2_ASID, { ASIDS }, FEAT(E2H), KINDS_S1 },
-	{ CMDQ_OP_TLBI_EL2_VA, { ASIDS | RANGE_0, RANGE_VA }, FEAT(E2H), KINDS_S1 },
-	{ CMDQ_OP_TLBI_S12_VMALL, { VMIDS }, FEAT(TRANS_S2), KINDS_S1 | KINDS_S2 },
-	{ CMDQ_OP_TLBI_S2_IPA, { VMIDS | RANGE_0, RANGE_IPA }, FEAT(TRANS_S2), KINDS_S2 },
-	{ CMDQ_OP_TLBI_NSNH_ALL, {}, ~0, KINDS_S1 | KINDS_S2 },
+	{ CMDQ_OP_CFGI_STE, { SIDS, CMDQ_CFGI_1_LEAF }, ~0, TYPES_STE },
+	{ CMDQ_OP_CFGI_ALL, { SIDS, CMDQ_CFGI_1_RANGE }, ~0, TYPES_STE },
+	{ CMDQ_OP_CFGI_CD, { SIDS | SSIDS, CMDQ_CFGI_1_LEAF }, FEAT(TRANS_S1), TYPES_CD },
+	{ CMDQ_OP_CFGI_CD_ALL, { SIDS }, FEAT(TRANS_S1), TYPES_CD },
+	{ CMDQ_OP_TLBI_NH_ALL, { VMIDS }, FEAT(TRANS_S1), TYPES_S1 },
+	{ CMDQ_OP_TLBI_NH_ASID, { VMIDS | ASIDS }, FEAT(TRANS_S1), TYPES_S1 },
+	{ CMDQ_OP_TLBI_NH_VA, { VMIDS | ASIDS | RANGE_0, RANGE_VA }, FEAT(TRANS_S1), TYPES_S1 },
+	{ CMDQ_OP_TLBI_NH_VAA, { VMIDS | RANGE_0, RANGE_VA }, FEAT(TRANS_S1), TYPES_S1 },
+	{ CMDQ_OP_TLBI_EL2_ALL, {}, FEAT(E2H), TYPES_S1 },
+	{ CMDQ_OP_TLBI_EL2_ASID, { ASIDS }, FEAT(E2H), TYPES_S1 },
+	{ CMDQ_OP_TLBI_EL2_VA, { ASIDS | RANGE_0, RANGE_VA }, FEAT(E2H), TYPES_S1 },
+	{ CMDQ_OP_TLBI_S12_VMALL, { VMIDS }, FEAT(TRANS_S2), TYPES_S1 | TYPES_S2 },
+	{ CMDQ_OP_TLBI_S2_IPA, { VMIDS | RANGE_0, RANGE_IPA }, FEAT(TRANS_S2), TYPES_S2 },
+	{ CMDQ_OP_TLBI_NSNH_ALL, {}, ~0, TYPES_S1 | TYPES_S2 },
 	{ CMDQ_OP_ATC_INV, { CMDQ_0_SSV | CMDQ_ATC_0_GLOBAL | SIDS | SSIDS,
 			     CMDQ_ATC_1_SIZE | CMDQ_ATC_1_ADDR_MASK }, FEAT(ATS) },
 	{ CMDQ_OP_RESUME, { CMDQ_RESUME_0_RESP | SIDS, CMDQ_RESUME_1_STAG }, FEAT(STALLS) },
@@ -1171,7 +1171,7 @@ static bool decode_range(struct smmu *ms, const struct arm_smmu_cmd *cmd, struct
 	s->last = s->addr + ((num + 1) << min(scale + shift, 58)) - 1;
 	if (s->last < s->addr)
 		s->last = U64_MAX;
-	/* Bits of the address below a block of that level are ignored */
+	/* Bits of the address below the size of a block of this level are ignored */
 	if (s->ttl)
 		s->addr &= ~(BIT_ULL(shift + (3 - s->ttl) * (shift - 3)) - 1);
 	return true;
@@ -1179,13 +1179,13 @@ static bool decode_range(struct smmu *ms, const struct arm_smmu_cmd *cmd, struct
 
 static void apply_cfgi(struct smmu *ms, const struct cmd *c, const struct arm_smmu_cmd *cmd)
 {
-	struct scope s = { .kinds = c->kinds };
+	struct scope s = { .types = c->types };
 	u64 num = 1;
 
 	if (c->op == CMDQ_OP_CFGI_ALL)
 		num = 2ULL << FIELD_GET(CMDQ_CFGI_1_RANGE, cmd->data[1]);
 	else if (cmd->data[1] & CMDQ_CFGI_1_LEAF)
-		s.kinds &= ~BIT(c->op == CMDQ_OP_CFGI_CD ? MODEL_L1CD : MODEL_L1STD);
+		s.types &= ~BIT(c->op == CMDQ_OP_CFGI_CD ? MODEL_L1CD : MODEL_L1STD);
 	s.addr = (FIELD_GET(CMDQ_CFGI_0_SID, cmd->data[0]) & ~(num - 1)) << 32;
 	s.last = s.addr + (num << 32) - 1;
 	if (c->op == CMDQ_OP_CFGI_CD) {
@@ -1198,12 +1198,12 @@ static void apply_cfgi(struct smmu *ms, const struct cmd *c, const struct arm_sm
 static void apply_tlbi(struct smmu *ms, const struct cmd *c, const struct arm_smmu_cmd *cmd)
 {
 	struct scope s = {
-		.kinds = c->kinds,
+		.types = c->types,
 		.el2 = c->feats == FEAT(E2H),
 		.vmid = -1,
 		.asid = -1,
 		.last = U64_MAX,
-		/* Those by VA remove global entries as well */
+		/* Commands by VA also remove global entries */
 		.globals = c->fields[0] & RANGE_0,
 	};
 
@@ -1233,9 +1233,9 @@ static void apply_atc_inv(struct smmu *ms, const struct arm_smmu_cmd *cmd)
 	bool ssv = cmd->data[0] & CMDQ_0_SSV;
 	struct smmu_model_dev *dev;
 	struct scope s = {
-		.kinds = BIT(MODEL_ATC_ENTRY),
+		.types = BIT(MODEL_ATC_ENTRY),
 		.sid = FIELD_GET(CMDQ_ATC_0_SID, cmd->data[0]),
-		/* Without SSID it is for all, with and without PASID */
+		/* Without SSID it is for all entries, with and without PASID */
 		.ssid = -1,
 		.last = U64_MAX,
 		.ssids = cmd->data[0] & CMDQ_ATC_0_GLOBAL,
@@ -1247,7 +1247,7 @@ static void apply_atc_inv(struct smmu *ms, const struct arm_smmu_cmd *cmd)
 		return bad_cmd(ms, "SSID or Global without SSV", cmd);
 	if (ssv && !s.ssids)
 		s.ssid = FIELD_GET(CMDQ_ATC_0_SSID, cmd->data[0]);
-	/* Bits of the address below the size are not looked at (4.5.1) */
+	/* Bits of the address below the size are ignored (4.5.1) */
 	if (size < ATC_INV_SIZE_ALL) {
 		s.addr = cmd->data[1] & CMDQ_ATC_1_ADDR_MASK & -((u64)SZ_4K << size);
 		s.last = s.addr + ((u64)SZ_4K << size) - 1;
@@ -1266,7 +1266,7 @@ static void apply_resume(struct smmu *ms, const struct arm_smmu_cmd *cmd)
 
 	if (resp > CMDQ_RESUME_0_RESP_ABORT)
 		return bad_cmd(ms, "Resp", cmd);
-	/* One that matches no stalled transaction has no effect (4.6.1) */
+	/* Without a matching stalled transaction it has no effect (4.6.1) */
 	if (dev && dev->stall == -EINPROGRESS &&
 	    dev->stag == FIELD_GET(CMDQ_RESUME_1_STAG, cmd->data[1]))
 		dev->stall = resp == CMDQ_RESUME_0_RESP_RETRY ? -EAGAIN : -EFAULT;
@@ -1293,9 +1293,9 @@ static void apply(struct smmu *ms, const struct arm_smmu_cmd *cmd)
 }
 
 /*
- * Let one of the commands that were consumed take effect, in any order (4.7).
- * What it has removed is filled at once from what other caches still have: that
- * finds commands in the wrong order.
+ * Execute one of the consumed commands, in a random order (4.7). Then translate the
+ * addresses of removed entries again, from the entries of other caches. This detects
+ * commands in the wrong order.
  */
 static void apply_one(struct smmu *ms)
 {
@@ -1365,11 +1365,11 @@ static void exit_model(void *data)
 }
 
 /**
- * smmu_model_create() - Make the model of a test
+ * smmu_model_create() - Create the model of a test
  * @test: the test that owns it
- * @seed: what all choices come from
+ * @seed: seed of all random choices
  *
- * Return: the model, which outlives each arm_smmu_fake_create() after it.
+ * Return: the model. Fake SMMUs must be created after it.
  */
 struct smmu_model *smmu_model_create(struct kunit *test, u64 seed)
 {
@@ -1394,9 +1394,9 @@ static void remove_smmu(void *data)
 }
 
 /**
- * smmu_model_add_smmu() - Let a fake SMMU translate and cache
+ * smmu_model_add_smmu() - Add a fake SMMU to the model
  * @model: the model
- * @fake: the fake SMMU, whose features are set
+ * @fake: the fake SMMU. Its features must have been set.
  */
 void smmu_model_add_smmu(struct smmu_model *model, struct arm_smmu_fake *fake)
 {
@@ -1408,7 +1408,7 @@ void smmu_model_add_smmu(struct smmu_model *model, struct arm_smmu_fake *fake)
 	KUNIT_ASSERT_LE(model->test, fake->smmu.oas, 48);
 	ms->model = model;
 	ms->fake = fake;
-	/* Output addresses that are not RAM: the upper half of what there is */
+	/* Output addresses that are not RAM: the upper half of the address space */
 	model->next_pa = min_not_zero(model->next_pa, BIT_ULL(fake->smmu.oas - 1));
 	scoped_guard(raw_spinlock_irqsave, &arm_smmu_fake_lock) {
 		list_add_tail(&ms->list, &model->smmus);
@@ -1427,11 +1427,12 @@ static void remove_dev(void *data)
 }
 
 /**
- * smmu_model_add_dev() - Let a device do DMA
+ * smmu_model_add_dev() - Add a device to the model
  * @model: the model
  * @fm: the device, behind an SMMU of smmu_model_add_smmu()
  *
- * Return: the device. The adversary uses all its streams, at first without PASID.
+ * Return: the device. Speculative translations use all its streams, without PASID until
+ * one is added by smmu_model_track().
  */
 struct smmu_model_dev *smmu_model_add_dev(struct smmu_model *model,
 					  struct arm_smmu_fake_master *fm)
@@ -1449,9 +1450,9 @@ struct smmu_model_dev *smmu_model_add_dev(struct smmu_model *model,
 }
 
 /**
- * smmu_model_track() - Let the adversary translate an address, or for a PASID
+ * smmu_model_track() - Add an address or a PASID to the speculative translations
  * @set: &smmu_model.tracked or &smmu_model_dev.ssids
- * @val: the input address or the PASID. It may be there twice.
+ * @val: the input address or the PASID. It may be added several times.
  */
 void smmu_model_track(struct smmu_model_set *set, u64 val)
 {
@@ -1476,7 +1477,7 @@ void smmu_model_untrack(struct smmu_model_set *set, u64 val)
 		set->vals[i] = set->vals[--set->num];
 }
 
-/* Report a fault as an event record (7.3), or stall */
+/* Report a fault by an event record (7.3). Stall if the stage is configured to. */
 static int report_event(struct walk *w, u64 addr)
 {
 	bool stall = w->at && w->at->stall;
@@ -1502,7 +1503,7 @@ static int report_event(struct walk *w, u64 addr)
 	return stall ? -EINPROGRESS : -EFAULT;
 }
 
-/* Translate an access. The ATC is asked first if the device uses ATS. */
+/* Translate an access, by the ATC if possible */
 static bool do_dma(struct walk *w, u64 addr, struct entry *e)
 {
 	bool ats = w->flags & MODEL_ATS && ats_on(w->dev);
@@ -1510,10 +1511,10 @@ static bool do_dma(struct walk *w, u64 addr, struct entry *e)
 
 	if (!begin(w))
 		return false;
-	/* CR0.ATSCHK: the STE is looked at for a translated access, too */
+	/* CR0.ATSCHK: the STE is checked for translated accesses, too */
 	if (ats && w->eats != STRTAB_STE_1_EATS_TRANS)
 		return fail(w, NULL, 0);
-	if (ats && coin(w) && find(w, MODEL_ATC_ENTRY, addr, e) && !(perm & ~e->perm))
+	if (ats && use_cached(w) && find(w, MODEL_ATC_ENTRY, addr, e) && !(perm & ~e->perm))
 		return true;
 	if (!xlat(w, addr, e))
 		return false;
@@ -1525,16 +1526,16 @@ static bool do_dma(struct walk *w, u64 addr, struct entry *e)
 }
 
 /**
- * smmu_model_dma() - Let a device read or write
+ * smmu_model_dma() - Read or write by a device
  * @dev: the device
  * @ssid: its PASID or MODEL_NO_SSID
  * @addr: the address
- * @flags: MODEL_READ, WRITE, ATS, CACHED, FRESH and QUIET. ATS if it is on.
+ * @flags: MODEL_READ, WRITE, ATS, CACHED, FRESH and QUIET. ATS only if it is enabled.
  * @pa: set to the output address
  *
  * Return: 0; -EFAULT if there is no translation; -EINPROGRESS if the transaction
- * stalls. Then &smmu_model_dev.stall becomes -EAGAIN if it is to be retried, or
- * -EFAULT if it was aborted. Both come with an event record.
+ * stalls. A CMD_RESUME then sets &smmu_model_dev.stall to -EAGAIN for a retry, or to
+ * -EFAULT for an abort. Both errors are reported by an event record.
  */
 int smmu_model_dma(struct smmu_model_dev *dev, u32 ssid, u64 addr, unsigned int flags,
 		   u64 *pa)
@@ -1546,21 +1547,21 @@ int smmu_model_dma(struct smmu_model_dev *dev, u32 ssid, u64 addr, unsigned int 
 	guard(raw_spinlock_irqsave)(&arm_smmu_fake_lock);
 	w.sid = master->streams[rnd(dev->model) % master->num_streams].id;
 	if (!do_dma(&w, addr, &e))
-		/* A Translation Request is answered, not reported (3.9.1.2) */
+		/* A fault of a Translation Request is not reported (3.9.1.2) */
 		return flags & (MODEL_ATS | MODEL_QUIET) ? -EFAULT : report_event(&w, addr);
 	*pa = e.oa + (addr - e.ia);
 	set_source(&w, MODEL_DMA, &e);
 	e.ia = addr;
 	e.oa = *pa;
 	e.size = 1;
-	judge(w.ms, &e);
+	check_freed(w.ms, &e);
 	return 0;
 }
 
 /**
- * smmu_model_fill() - Fill the caches from what is reachable now
+ * smmu_model_fill() - Fill the caches by speculative translations
  * @model: the model
- * @all: with everything, or else with one translation or none
+ * @all: translate all tracked addresses, not one or none of them
  */
 void smmu_model_fill(struct smmu_model *model, bool all)
 {
@@ -1572,12 +1573,12 @@ void smmu_model_fill(struct smmu_model *model, bool all)
 }
 
 /**
- * smmu_model_pa() - Hand out output addresses
- * @model: the model, with all its SMMUs
- * @size: how many, a power of two
+ * smmu_model_pa() - Allocate a range of output addresses
+ * @model: the model, to which all SMMUs were added
+ * @size: the size of the range, a power of two
  *
- * Return: the first of @size addresses, aligned to it, which are not RAM and were
- * never handed out before.
+ * Return: the first address of the range, which is aligned to @size, is not RAM and
+ * was never allocated before.
  */
 u64 smmu_model_pa(struct smmu_model *model, u64 size)
 {
@@ -1587,33 +1588,34 @@ u64 smmu_model_pa(struct smmu_model *model, u64 size)
 }
 
 /**
- * smmu_model_kinds() - Tell what is cached
+ * smmu_model_types() - Get the types of cached entries
  * @model: the model
- * @asid: the ASID of all entries that are to be looked at apart
+ * @asid: an ASID
  *
- * Return: a bit for each enum smmu_model_kind, of those with @asid 16 bits higher.
+ * Return: a bit for each enum smmu_model_type. Types of entries with @asid are in the
+ * upper 16 bits, types of other entries in the lower 16 bits.
  */
-u32 smmu_model_kinds(struct smmu_model *model, u16 asid)
+u32 smmu_model_types(struct smmu_model *model, u16 asid)
 {
 	struct smmu *ms;
 	struct entry *e;
-	u32 kinds = 0;
+	u32 types = 0;
 
 	guard(raw_spinlock_irqsave)(&arm_smmu_fake_lock);
 	list_for_each_entry(ms, &model->smmus, list)
 		for (e = ms->tlb; e != ms->tlb + ms->num_tlb; e++)
-			if (e->kind)
-				kinds |= BIT(e->kind + (e->asid == asid) * 16);
-	return kinds;
+			if (e->type)
+				types |= BIT(e->type + (e->asid == asid) * 16);
+	return types;
 }
 
-/* Whether @e was made from the tables that @w leads to, under its tag */
+/* Return: true if @e has the page tables and the tag of @w */
 static bool same_source(const struct walk *w, const struct entry *e)
 {
 	if (e->el2 != w->el2 || e->vmid != w->vmid ||
 	    e->ttb2 != (w->has_s2 ? w->s2.ttb : 0))
 		return false;
-	if (is_s2(e->kind))
+	if (is_s2(e->type))
 		return true;
 	if (e->nested != w->has_s2)
 		return false;
@@ -1628,39 +1630,39 @@ static void check_image(struct smmu *ms, const struct image *im)
 	struct walk w = { .ms = ms, .sid = sid, .ssid = MODEL_NO_SSID, .flags = MODEL_PEEK };
 	u64 words[STRTAB_STE_DWORDS] = {};
 
-	/* Finds the STE for the sake of the CD, whatever is thought of it */
-	if (BIT(e->kind) & KINDS_CD) {
+	/* Fetch the STE to find the CD. The STE itself may be invalid. */
+	if (BIT(e->type) & TYPES_CD) {
 		begin(&w);
 		if (!(FIELD_GET(STRTAB_STE_0_CFG, w.ste[0]) & 1)) {
 			add_fault(ms, MODEL_STALE, e, "the STE %#llx has no stage 1", w.ste[0]);
 			return;
 		}
 	}
-	if (fetch(&w, e->kind, sid, lower_32_bits(e->ia), words) &&
+	if (fetch(&w, e->type, sid, lower_32_bits(e->ia), words) &&
 	    memcmp(im->words, words, sizeof(words)))
 		add_fault(ms, MODEL_STALE, e, "%*ph in memory", (int)sizeof(words), words);
 }
 
 static bool repeat_walk(struct walk *w, const struct entry *e, u64 ia, struct entry *now)
 {
-	unsigned int stop = is_table(e->kind) ? e->level : 4;
+	unsigned int stop = is_table(e->type) ? e->level : 4;
 
-	if (is_s2(e->kind))
+	if (is_s2(e->type))
 		return walk_stage(w, &w->s2, ia, stop, now);
-	if (e->kind == MODEL_TABLE1 || e->kind == MODEL_S1)
+	if (e->type == MODEL_TABLE1 || e->type == MODEL_S1)
 		return walk_stage(w, &w->s1, ia, stop, now);
 	return xlat(w, ia, now);
 }
 
 static const char *compare(const struct entry *e, const struct entry *now, u64 ia)
 {
-	if (is_table(e->kind) ? now->oa != e->oa :
+	if (is_table(e->type) ? now->oa != e->oa :
 				now->oa + (ia - now->ia) != e->oa + (ia - e->ia))
-		return "the output address is another";
+		return "the output address has changed";
 	if (e->perm & ~now->perm)
-		return "permissions are fewer";
+		return "permissions were removed";
 	if (e->perm & MODEL_WRITE && !e->clean && now->clean)
-		return "the dirty state is clean, writes will be lost";
+		return "the dirty state is clean, so writes are not recorded";
 	return NULL;
 }
 
@@ -1673,7 +1675,7 @@ static void check_entry(struct walk *w, const struct entry *e)
 
 	for (;; ia = last) {
 		what = repeat_walk(w, e, ia, &now) ? compare(e, &now, ia) :
-						     "there is no translation any more";
+						     "there is no translation";
 		if (what)
 			add_fault(w->ms, MODEL_STALE, e, "%#llx: %s", ia, what);
 		if (what || ia == last)
@@ -1681,7 +1683,7 @@ static void check_entry(struct walk *w, const struct entry *e)
 	}
 }
 
-/* An entry of an ATC must be of what the device is attached to, which sets @w */
+/* An ATC entry must be of the current domain of the device. Sets @w to its walk. */
 static bool check_atc(struct smmu *ms, const struct entry *e, struct walk *w)
 {
 	const char *what;
@@ -1694,11 +1696,11 @@ static bool check_atc(struct smmu *ms, const struct entry *e, struct walk *w)
 		.flags = MODEL_PEEK,
 	};
 	if (!w->dev || !ats_on(w->dev))
-		what = "ATS is off";
+		what = "ATS is disabled";
 	else if (!begin(w))
 		what = "the device has no translation";
 	else if (!same_source(w, e))
-		what = "the device has left the domain";
+		what = "the device was detached from the domain";
 	else
 		return true;
 	add_fault(ms, MODEL_ATC, e, "%s, TTB0 %#llx S2TTB %#llx now", what, w->s1.ttb,
@@ -1707,12 +1709,12 @@ static bool check_atc(struct smmu *ms, const struct entry *e, struct walk *w)
 }
 
 /**
- * smmu_model_left() - A device has left a domain
+ * smmu_model_left() - Check the caches after a device was detached from a domain
  * @dev: the device
  * @ssid: the PASID that was detached or replaced, or MODEL_NO_SSID
  *
- * No ATC entry may be left from that domain, and what is cached of its STE and CD
- * must be what is in memory. No other attach or detach of the device is under way.
+ * No ATC entry of the old domain may remain, and cached STEs and CDs must be equal to
+ * memory. The caller must exclude other attaches and detaches of the device.
  */
 void smmu_model_left(struct smmu_model_dev *dev, u32 ssid)
 {
@@ -1724,12 +1726,12 @@ void smmu_model_left(struct smmu_model_dev *dev, u32 ssid)
 
 	guard(raw_spinlock_irqsave)(&arm_smmu_fake_lock);
 	for (e = ms->tlb; e != ms->tlb + ms->num_tlb; e++)
-		if (e->kind == MODEL_ATC_ENTRY && e->ssid == ssid &&
+		if (e->type == MODEL_ATC_ENTRY && e->ssid == ssid &&
 		    find_dev(ms, e->sid) == dev)
 			check_atc(ms, e, &w);
 	for (im = ms->images; im != ms->images + MODEL_NUM_IMAGES; im++)
-		if ((im->e.kind == MODEL_STE ||
-		     (im->e.kind == MODEL_CD && lower_32_bits(im->e.ia) == cd)) &&
+		if ((im->e.type == MODEL_STE ||
+		     (im->e.type == MODEL_CD && lower_32_bits(im->e.ia) == cd)) &&
 		    find_dev(ms, upper_32_bits(im->e.ia)) == dev)
 			check_image(ms, im);
 }
@@ -1748,7 +1750,7 @@ static void get_walks(struct smmu *ms)
 	}
 }
 
-/* What leads to @e, of the walks of get_walks(). NULL if nothing does. */
+/* Return: a walk of get_walks() with the page tables and the tag of @e, or NULL */
 static struct walk *find_walk(struct smmu *ms, const struct entry *e)
 {
 	struct walk *w;
@@ -1760,29 +1762,29 @@ static struct walk *find_walk(struct smmu *ms, const struct entry *e)
 }
 
 /**
- * smmu_model_retire() - From now on nothing may reach these addresses
+ * smmu_model_free_pa() - Free a range of output addresses
  * @model: the model
  * @pa: the first output address
- * @size: how many
+ * @size: the size of the range
  *
- * To be called when an unmap, a detach or the like has returned. All caches are
- * looked at now, and every translation from now on. Of more than 64 calls the latest
- * count. A TLB entry to which no STE and CD lead is not looked at before it is used:
- * a detach by another thread may be about to flush it.
+ * To be called after an unmap or a detach has returned. From then on no cached entry and
+ * no translation may reach the range. The latest 64 ranges are checked. A TLB entry to
+ * which no STE and CD lead is checked only when it is used, since a detach by another
+ * thread may be about to flush it.
  */
-void smmu_model_retire(struct smmu_model *model, u64 pa, u64 size)
+void smmu_model_free_pa(struct smmu_model *model, u64 pa, u64 size)
 {
 	struct smmu *ms;
 	struct entry *e;
 
 	guard(raw_spinlock_irqsave)(&arm_smmu_fake_lock);
-	model->retired[model->num_retired++ % MODEL_NUM_RETIRED] =
+	model->freed[model->num_freed++ % MODEL_NUM_FREED] =
 		(struct range){ pa, pa + size - 1 };
 	list_for_each_entry(ms, &model->smmus, list) {
 		get_walks(ms);
 		for (e = ms->tlb; e != ms->tlb + ms->num_tlb; e++)
-			if (e->kind == MODEL_ATC_ENTRY || find_walk(ms, e))
-				judge(ms, e);
+			if (e->type == MODEL_ATC_ENTRY || find_walk(ms, e))
+				check_freed(ms, e);
 	}
 }
 
@@ -1791,22 +1793,22 @@ static void check_tlb(struct smmu *ms, const struct entry *e)
 	struct arm_smmu_device *smmu = &ms->fake->smmu;
 	struct walk *w = find_walk(ms, e), atc;
 
-	if (e->kind == MODEL_FREE)
+	if (e->type == MODEL_FREE)
 		return;
-	if (e->kind == MODEL_ATC_ENTRY) {
+	if (e->type == MODEL_ATC_ENTRY) {
 		if (check_atc(ms, e, &atc))
 			check_entry(&atc, e);
 	} else if (e->vmid ? !arm_smmu_fake_has_id(&smmu->vmids, e->vmid) :
 			     !e->asid || !arm_smmu_fake_has_id(&smmu->asids, e->asid)) {
-		add_fault(ms, MODEL_TAG, e, "its ID is free");
+		add_fault(ms, MODEL_TAG, e, "its ASID or VMID is free");
 	} else if (w) {
 		check_entry(w, e);
 	} else if (!e->vmid) {
 		/*
-		 * An attachment with a nested STE of abort or bypass keeps the
-		 * VMID of its vSMMU in the array, with a guest's ASIDs under it.
+		 * A device with a nested STE of abort or bypass keeps the VMID of
+		 * its vSMMU in the array, so entries of the guest's ASIDs may remain.
 		 */
-		add_fault(ms, MODEL_TAG, e, "no STE and CD lead to it");
+		add_fault(ms, MODEL_TAG, e, "no STE or CD uses its tag");
 	}
 }
 
@@ -1814,8 +1816,8 @@ static void check_tlb(struct smmu *ms, const struct entry *e)
  * smmu_model_check() - Compare all caches with memory
  * @model: the model
  *
- * To be called when no attach, no map and no invalidation is under way. Nothing may
- * be cached that a walk of memory would not find now, or under an ID that is free.
+ * The caller must exclude attaches, maps and invalidations. A cached entry must not give
+ * more access than a walk of memory, and its ASID or VMID must be in use.
  */
 void smmu_model_check(struct smmu_model *model)
 {
@@ -1827,7 +1829,7 @@ void smmu_model_check(struct smmu_model *model)
 	list_for_each_entry(ms, &model->smmus, list) {
 		get_walks(ms);
 		for (im = ms->images; im != ms->images + MODEL_NUM_IMAGES; im++)
-			if (im->e.kind)
+			if (im->e.type)
 				check_image(ms, im);
 		for (e = ms->tlb; e != ms->tlb + ms->num_tlb; e++)
 			check_tlb(ms, e);

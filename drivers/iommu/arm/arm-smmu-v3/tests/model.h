@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * A model of an SMMUv3 for KUnit: it translates what is in memory, caches as
- * much as the architecture allows, and an oracle judges what is in the caches.
+ * A model of an SMMUv3 for KUnit. It translates by the structures in memory, caches
+ * as much as the architecture allows, and checks the contents of the caches.
  *
  * References are to the Arm SMMUv3 architecture (IHI 0070) and to the Arm ARM
- * (DDI 0487). arm_smmu_fake_lock protects everything here.
+ * (DDI 0487). arm_smmu_fake_lock protects all structures.
  */
 #ifndef _ARM_SMMU_V3_TESTS_MODEL_H
 #define _ARM_SMMU_V3_TESTS_MODEL_H
@@ -13,42 +13,42 @@
 
 #include "fake.h"
 
-#define MODEL_NUM_RETIRED	64
+#define MODEL_NUM_FREED	64
 
 /* The substream ID of a transaction without PASID */
 #define MODEL_NO_SSID		U32_MAX
 
-/* Flags of a translation; without READ and WRITE it is a read */
+/* Flags of a translation. Without READ and WRITE it is a read. */
 #define MODEL_READ		BIT(0)
 #define MODEL_WRITE		BIT(1)
-/* Translation request, then a translated access by what the ATC holds */
+/* An ATS translation request, then a translated access by the ATC */
 #define MODEL_ATS		BIT(2)
-/* Use a cached entry wherever there is one; the seed decides otherwise */
+/* Use cached entries wherever there are any. Otherwise this is random. */
 #define MODEL_CACHED		BIT(3)
-/* Use no cached entry and leave none behind */
+/* Neither use nor make cached entries */
 #define MODEL_FRESH		BIT(4)
 /* Report no event record and do not stall */
 #define MODEL_QUIET		BIT(5)
 
-/* What the model and its oracle object to */
+/* Errors that the model reports */
 enum smmu_model_fault {
 	MODEL_ILLEGAL,		/* a structure or command with a reserved value */
-	MODEL_REACH,		/* a cached entry or a DMA reaches retired memory */
-	MODEL_STALE,		/* a cached entry differs from memory where it must not */
-	MODEL_TAG,		/* an ID that is free, or that no STE or CD uses */
-	MODEL_ATC,		/* of a domain that was left, or while ATS is off */
+	MODEL_REACH,		/* a cached entry or a DMA reaches freed memory */
+	MODEL_STALE,		/* a cached entry differs from the tables in memory */
+	MODEL_TAG,		/* an ASID or VMID that is free or that no STE or CD uses */
+	MODEL_ATC,		/* an ATC entry of an old domain, or with ATS disabled */
 	MODEL_NUM_FAULTS,
 };
 
-enum smmu_model_kind {
+enum smmu_model_type {
 	MODEL_FREE,
-	MODEL_TABLE1,		/* of stage 1: what a table descriptor points to */
-	MODEL_S1,		/* VA to IPA where stage 2 is on, else VA to PA */
+	MODEL_TABLE1,		/* of stage 1: the address in a table descriptor */
+	MODEL_S1,		/* VA to IPA if there is a stage 2, else VA to PA */
 	MODEL_S12,		/* both stages: VA to PA */
 	MODEL_TABLE2,
 	MODEL_S2,		/* IPA to PA */
 	MODEL_ATC_ENTRY,
-	MODEL_DMA,		/* was made just now */
+	MODEL_DMA,		/* an access, not cached */
 	MODEL_L1STD,
 	MODEL_STE,
 	MODEL_L1CD,
@@ -66,28 +66,28 @@ struct smmu_model_dev {
 	struct smmu *ms;
 	struct arm_smmu_fake_master *fm;
 	struct list_head list;
-	/* What the adversary uses */
+	/* Substreams of speculative translations */
 	struct smmu_model_set ssids;
-	/* The transaction that stalls or has stalled, and what became of it */
+	/* The latest transaction that stalled, and its result */
 	u16 stag;
 	int stall;
-	/* ATC_INVs that came while ATS was off */
+	/* ATC_INVs that the device got with ATS disabled */
 	unsigned int num_bad_atc_invs;
 };
 
-/* The world of a test */
+/* All SMMUs and devices of a test */
 struct smmu_model {
 	struct kunit *test;
 	u64 seed;
 	u32 rnd;
 	struct list_head smmus;
 	struct list_head devs;
-	/* What the adversary translates */
+	/* Addresses of speculative translations */
 	struct smmu_model_set tracked;
 	u64 next_pa;
-	/* What nothing may reach, a ring */
-	struct range retired[MODEL_NUM_RETIRED];
-	unsigned int num_retired;
+	/* Ring of address ranges that must not be reachable */
+	struct range freed[MODEL_NUM_FREED];
+	unsigned int num_freed;
 	struct {
 		u64 steps;
 		u64 fills;
@@ -97,7 +97,7 @@ struct smmu_model {
 		u64 httu;
 	} stats;
 	unsigned int faults[MODEL_NUM_FAULTS];
-	/* They are to be counted without failing the test */
+	/* Count faults without failing the test */
 	bool expected;
 	unsigned int num_reports;
 };
@@ -112,9 +112,9 @@ int smmu_model_dma(struct smmu_model_dev *dev, u32 ssid, u64 addr,
 		   unsigned int flags, u64 *pa);
 void smmu_model_fill(struct smmu_model *model, bool all);
 u64 smmu_model_pa(struct smmu_model *model, u64 size);
-void smmu_model_retire(struct smmu_model *model, u64 pa, u64 size);
+void smmu_model_free_pa(struct smmu_model *model, u64 pa, u64 size);
 void smmu_model_left(struct smmu_model_dev *dev, u32 ssid);
 void smmu_model_check(struct smmu_model *model);
-u32 smmu_model_kinds(struct smmu_model *model, u16 asid);
+u32 smmu_model_types(struct smmu_model *model, u16 asid);
 
 #endif /* _ARM_SMMU_V3_TESTS_MODEL_H */

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * KUnit tests of the model itself, on tables that the test writes: a command
- * removes what it must and no more, and the oracle notices what is forgotten.
+ * KUnit tests of the model itself, on tables that the test writes: a command removes
+ * the entries that it has to and no others, and missing invalidations are detected.
  */
 #include "model.h"
 
@@ -36,13 +36,13 @@ struct self {
 	unsigned int cfg;
 	u64 *ste;
 	u64 *pages[NUM_PAGES];
-	/* What the device uses, and where that is in the end */
+	/* The leaf, the input address and the output address of the device */
 	u64 *leaf;
 	u64 addr;
 	u64 pa;
 };
 
-/* Where the SMMU finds a page: an IPA if stage 2 is on, too */
+/* The address of a page in an STE, CD or table of stage 1: an IPA with both stages */
 static u64 where(struct self *s, unsigned int page)
 {
 	return s->cfg == NESTED ? IPA + page * SZ_4K : virt_to_phys(s->pages[page]);
@@ -111,7 +111,7 @@ static struct self *create(struct kunit *test, u32 features, unsigned int cfg, b
 	s->dev = smmu_model_add_dev(s->model, s->fm);
 	for (i = 0; i < NUM_PAGES; i++)
 		s->pages[i] = arm_smmu_fake_zalloc(test, SZ_4K);
-	/* The driver turns ATS on, its STE is overwritten then */
+	/* This enables ATS. The STE is overwritten below. */
 	KUNIT_ASSERT_EQ(test, 0,
 			arm_smmu_fake_attach(s->fm, arm_smmu_fake_alloc_domain(s->fm, 0)));
 	KUNIT_ASSERT_EQ(test, ASID_OWN, arm_smmu_fake_hw_id(s->fm, IOMMU_NO_PASID));
@@ -131,7 +131,6 @@ static void issue(struct self *s, u64 data0, u64 data1, bool sync)
 	KUNIT_ASSERT_EQ(s->test, 0, arm_smmu_cmdq_issue_cmd_p(&s->fake->smmu, &cmd, sync));
 }
 
-/* Fill all caches, then leave them as they are */
 static void fill_all(struct self *s)
 {
 	int i;
@@ -148,9 +147,9 @@ static void fill_all(struct self *s)
 #define T2		BIT(MODEL_TABLE2)
 #define L2		BIT(MODEL_S2)
 #define A		BIT(MODEL_ATC_ENTRY)
-/* Those with PASID, under an ASID of their own */
-#define P(kinds)	((kinds) << 16)
-#define PP(kinds)	((kinds) * 0x10001)
+/* Entries with PASID, whose ASID is ASID_PASID; and entries with and without PASID */
+#define P(types)	((types) << 16)
+#define PP(types)	((types) * 0x10001)
 
 #define OP(name)	CMDQ_OP_TLBI_##name
 #define OF_ASID(id)	FIELD_PREP_CONST(CMDQ_TLBI_0_ASID, id)
@@ -163,7 +162,7 @@ static void fill_all(struct self *s)
 #define ATC(sid, ssid)	(CMDQ_OP_ATC_INV | FIELD_PREP_CONST(CMDQ_ATC_0_SID, sid) | \
 			 FIELD_PREP_CONST(CMDQ_ATC_0_SSID, ssid))
 
-/* A command, and what is left of all that there is */
+/* A command, and the types of entries that it does not remove */
 struct row {
 	u64 data0;
 	u64 data1;
@@ -214,12 +213,12 @@ static const struct row s2_rows[] = {
 	{ OP(S2_IPA) | OF_VMID(VMID), DATA_IPA + SZ_4K, L2 | A },
 };
 
-/* PASIDs have the stage 2 in common */
+/* Entries of stage 2 have no ASID */
 static const struct row nested_rows[] = {
 	{ OP(NH_ALL) | OF_VMID(VMID), 0, PP(A) | T2 | L2 },
 	{ OP(NH_VAA) | OF_VMID(VMID), VA | LEAF, PP(T1 | A) | T2 | L2 },
 	{ OP(S12_VMALL) | OF_VMID(VMID), 0, PP(A) },
-	/* The entries of both stages stay, and the IPAs of tables */
+	/* Entries of both stages remain, and entries for IPAs of tables */
 	{ OP(S2_IPA) | OF_VMID(VMID), DATA_IPA, PP(T1 | L1 | L12 | A) | L2 },
 };
 
@@ -253,9 +252,9 @@ static void test_commands(struct kunit *test)
 	smmu_model_track(&s->dev->ssids, PASID);
 	for (row = set->rows; row != set->rows + set->num; row++) {
 		fill_all(s);
-		KUNIT_EXPECT_EQ(test, set->all, smmu_model_kinds(s->model, ASID_PASID));
+		KUNIT_EXPECT_EQ(test, set->all, smmu_model_types(s->model, ASID_PASID));
 		issue(s, row->data0, row->data1, true);
-		KUNIT_EXPECT_EQ_MSG(test, row->left, smmu_model_kinds(s->model, ASID_PASID),
+		KUNIT_EXPECT_EQ_MSG(test, row->left, smmu_model_types(s->model, ASID_PASID),
 				    "command %#llx %#llx", row->data0, row->data1);
 	}
 	KUNIT_EXPECT_EQ(test, 0, smmu_model_dma(s->dev, MODEL_NO_SSID, s->addr + 8, MODEL_ATS,
@@ -268,7 +267,7 @@ static void test_commands(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, s->model->stats.events, 1);
 }
 
-/* What is illegal is noticed, in the STE, in the CD, and in commands */
+/* Reserved values in an STE, a CD or a command are detected */
 static void test_illegal(struct kunit *test)
 {
 	static const struct {
@@ -297,7 +296,7 @@ static void test_illegal(struct kunit *test)
 		{ OP(NH_ASID), 1 },
 		{ OP(NH_ALL) | OF_ASID(1), 0 },
 		{ OP(EL2_ALL), 0 },
-		/* There are no ranges */
+		/* The SMMU has no range commands */
 		{ OP(NH_VA), VA | TTL(3) },
 		{ ATC(SID, PASID), VA },
 		{ ATC(SID, 0), 63 },
@@ -321,13 +320,13 @@ static void test_illegal(struct kunit *test)
 	}
 }
 
-/* A lapse of a driver: it changes a word, may issue a command, and does no more */
-static const struct lapse {
+/* A driver bug: it changes a word and issues this command or none, but no other */
+static const struct bug {
 	const char *name;
 	u64 flip;
 	u64 op;
 	unsigned long faults;
-} lapses[] = {
+} bugs[] = {
 	{ "unmap", BIT(0), 0, BIT(MODEL_REACH) | BIT(MODEL_STALE) },
 	{ "clean", BIT(7), 0, BIT(MODEL_STALE) },
 	{ "CD", CTXDESC_CD_0_A, 0, BIT(MODEL_STALE) },
@@ -335,17 +334,17 @@ static const struct lapse {
 	{ "abort", FIELD_PREP_CONST(STRTAB_STE_0_CFG, 5), CMDQ_OP_CFGI_STE, BIT(MODEL_ATC) },
 };
 
-KUNIT_ARRAY_PARAM_DESC(lapses, lapses, name);
+KUNIT_ARRAY_PARAM_DESC(bugs, bugs, name);
 
-static void test_oracle(struct kunit *test)
+static void test_checks(struct kunit *test)
 {
 	struct self *s = create(test, ARM_SMMU_FEAT_HA | ARM_SMMU_FEAT_HD, S1, false);
-	const struct lapse *lapse = test->param_value;
-	unsigned int i = lapse - lapses;
+	const struct bug *bug = test->param_value;
+	unsigned int i = bug - bugs;
 	u64 pa, *p;
 
 	s->pages[CDS][0] |= CTXDESC_CD_0_TCR_HA | CTXDESC_CD_0_TCR_HD;
-	/* HTTU makes it writable */
+	/* A write makes it writable by HTTU */
 	*s->leaf |= DBM_CLEAN;
 	KUNIT_EXPECT_EQ(test, 0, smmu_model_dma(s->dev, MODEL_NO_SSID, VA, MODEL_WRITE, &pa));
 	KUNIT_EXPECT_EQ(test, s->model->stats.httu, 1);
@@ -355,17 +354,17 @@ static void test_oracle(struct kunit *test)
 
 	s->model->expected = true;
 	p = i < 2 ? s->leaf : i < 4 ? s->pages[CDS] : s->ste;
-	WRITE_ONCE(*p, *p ^ lapse->flip);
-	if (lapse->op)
-		issue(s, lapse->op | FIELD_PREP(CMDQ_CFGI_0_SID, SID), CMDQ_CFGI_1_LEAF, true);
-	if (lapse->faults & BIT(MODEL_REACH))
-		smmu_model_retire(s->model, s->pa, SZ_4K);
+	WRITE_ONCE(*p, *p ^ bug->flip);
+	if (bug->op)
+		issue(s, bug->op | FIELD_PREP(CMDQ_CFGI_0_SID, SID), CMDQ_CFGI_1_LEAF, true);
+	if (bug->faults & BIT(MODEL_REACH))
+		smmu_model_free_pa(s->model, s->pa, SZ_4K);
 	smmu_model_check(s->model);
-	for_each_set_bit(i, &lapse->faults, MODEL_NUM_FAULTS)
+	for_each_set_bit(i, &bug->faults, MODEL_NUM_FAULTS)
 		KUNIT_EXPECT_GT(test, s->model->faults[i], 0);
 }
 
-/* The ATC is filled from the TLB unless a CMD_SYNC is between their commands */
+/* Without a CMD_SYNC after the TLBI the ATC can be filled from the TLB after the ATC_INV */
 static void test_order(struct kunit *test)
 {
 	struct self *s = create(test, 0, NESTED, false);
@@ -379,7 +378,7 @@ static void test_order(struct kunit *test)
 			WRITE_ONCE(*s->leaf, 0);
 			issue(s, OP(NH_ALL) | OF_VMID(VMID), 0, sync);
 			issue(s, ATC(SID, 0), VA, true);
-			left[sync] |= smmu_model_kinds(s->model, ASID_PASID) & (A | L12);
+			left[sync] |= smmu_model_types(s->model, ASID_PASID) & (A | L12);
 			smmu_model_untrack(&s->model->tracked, VA);
 			issue(s, ATC(SID, 0), VA, true);
 			*s->leaf = DATA_IPA | S1_PAGE;
@@ -396,7 +395,7 @@ static int write_fresh(struct self *s)
 	return smmu_model_dma(s->dev, MODEL_NO_SSID, VA, MODEL_WRITE | MODEL_FRESH, &pa);
 }
 
-/* A transaction that stalls ends with CMD_RESUME, others with an event */
+/* A stalled transaction ends with a CMD_RESUME, another one with an event record */
 static void test_stall(struct kunit *test)
 {
 	struct self *s = create(test, ARM_SMMU_FEAT_STALLS, S1, false);
@@ -425,7 +424,7 @@ static void test_stall(struct kunit *test)
 static struct kunit_case model_cases[] = {
 	KUNIT_CASE_PARAM(test_commands, sets_gen_params),
 	KUNIT_CASE(test_illegal),
-	KUNIT_CASE_PARAM(test_oracle, lapses_gen_params),
+	KUNIT_CASE_PARAM(test_checks, bugs_gen_params),
 	KUNIT_CASE(test_order),
 	KUNIT_CASE(test_stall),
 	{}

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * KUnit tests of the command queues: invalidations that go to several SMMUs at
- * the same time, timeouts, errors, MSIs, full queues and errata. And of the
- * commands that cover a range. They run on fake SMMUs in virtual time.
+ * KUnit tests of the command queues: invalidations on several SMMUs at the same
+ * time, timeouts, errors, MSIs, full queues and errata; and of the commands that
+ * invalidate a range. They run on fake SMMUs in virtual time.
  */
 #include <linux/delay.h>
 #include <linux/prandom.h>
@@ -10,7 +10,7 @@
 
 #include "fake.h"
 
-/* A batch and its CMD_SYNC do not fit into a smaller queue */
+/* The smallest queue that a batch and its CMD_SYNC fit into */
 #define TEST_SHIFT	7
 #define TEST_QUEUE	128
 #define TEST_SID	3
@@ -23,7 +23,7 @@
 #define TEST_MAX_INVS	300
 #define TEST_RANGES	300
 
-/* SMMUs, and a domain whose array the test writes, in any order */
+/* SMMUs, and a domain. The test writes the entries of its array. */
 struct queue_test {
 	struct kunit *test;
 	struct arm_smmu_fake *fakes[TEST_MAX_SMMUS];
@@ -71,7 +71,6 @@ static void queue_test_add(struct queue_test *qt, unsigned int i, enum arm_smmu_
 	};
 }
 
-/* An entry of this type for each SMMU */
 static void queue_test_add_all(struct queue_test *qt, enum arm_smmu_inv_type type)
 {
 	unsigned int i;
@@ -80,7 +79,7 @@ static void queue_test_add_all(struct queue_test *qt, enum arm_smmu_inv_type typ
 		queue_test_add(qt, i, type);
 }
 
-/* Return: the virtual time that it takes */
+/* Invalidate pages. Return: the virtual time that it takes */
 static u64 queue_test_inv(struct queue_test *qt, unsigned int num_pages)
 {
 	u64 start = arm_smmu_fake_now();
@@ -89,7 +88,7 @@ static u64 queue_test_inv(struct queue_test *qt, unsigned int num_pages)
 	return arm_smmu_fake_now() - start;
 }
 
-/* Nothing is left when the driver has returned */
+/* All commands were consumed, and no queue is locked */
 static void queue_test_expect_idle(struct queue_test *qt, unsigned int num_timeouts)
 {
 	struct arm_smmu_fake_queue *fq;
@@ -104,7 +103,7 @@ static void queue_test_expect_idle(struct queue_test *qt, unsigned int num_timeo
 	}
 }
 
-/* What an SMMU got since the last call */
+/* Check how many commands an SMMU consumed since the last call */
 static void queue_test_expect(struct arm_smmu_fake *fake, int tlbis, int atcs, int syncs)
 {
 	struct kunit *test = fake->test;
@@ -122,7 +121,6 @@ static void queue_test_expect(struct arm_smmu_fake *fake, int tlbis, int atcs, i
 	KUNIT_EXPECT_EQ(test, syncs, 0);
 }
 
-/* Without a CMD_SYNC */
 static void queue_test_issue(struct arm_smmu_fake *fake, unsigned int num)
 {
 	struct arm_smmu_cmd cmd = { { CMDQ_OP_TLBI_NH_ASID } };
@@ -137,7 +135,7 @@ static int queue_test_inv_task(void *data)
 	return 0;
 }
 
-/* Wait for an SMMU to have consumed, and to have pending, so many commands */
+/* Wait until an SMMU has consumed and has pending at least so many commands */
 static void queue_test_wait(struct arm_smmu_fake *fake, u64 consumed, unsigned int pending)
 {
 	while (arm_smmu_fake_queue_pending(&fake->queue) < pending ||
@@ -146,25 +144,24 @@ static void queue_test_wait(struct arm_smmu_fake *fake, u64 consumed, unsigned i
 }
 
 /*
- * Three phases, in each of which all SMMUs work at the same time. The first takes
- * its time for the MSI, which is waited for although CONS comes before. SMMUs that
- * hang and are waited for at the same time cost one timeout in all. Also they get
- * all commands.
+ * An invalidation has three phases. In each phase all SMMUs execute their commands at
+ * the same time. The first SMMU writes its MSI late: the driver waits for the MSI, not
+ * for CONS. Several dead SMMUs cost one timeout, and still get all commands.
  */
 static void queue_test_overlap(struct kunit *test)
 {
 	static const struct {
 		unsigned int num;
 		u32 dead;
-		/* How long it takes, in CMD_SYNCs or in timeouts */
+		/* Duration in CMD_SYNCs, or in timeouts if an SMMU is dead */
 		unsigned int waits;
 	} rows[] = {
 		{ 1, 0, 3 },
 		{ 2, 0, 3 },
-		/* A pass has no room for more */
+		/* More SMMUs than a pass has room for */
 		{ TEST_MAX_SMMUS, 0, 3 * DIV_ROUND_UP(TEST_MAX_SMMUS, CMDQ_PASS_SYNCS) },
 		{ 8, BIT(2) | BIT(7), 1 },
-		/* One is not known as dead in the next phase */
+		/* One more dead SMMU than a pass remembers for the next phase */
 		{ 8, GENMASK(CMDQ_PASS_DEAD + 1, 1), 3 },
 		{ TEST_MAX_SMMUS, BIT(CMDQ_PASS_SYNCS - 1) | BIT(TEST_MAX_SMMUS - 1), 2 },
 		{ 2, BIT(0), 1 },
@@ -197,7 +194,7 @@ static void queue_test_overlap(struct kunit *test)
 					rows[row].dead & BIT(i) ? 6 : 0);
 			arm_smmu_fake_start(qt->fakes[i]);
 		}
-		/* The next invalidation does not know of it */
+		/* The next invalidation does not remember dead SMMUs */
 		queue_test_inv(qt, 1);
 		queue_test_expect_idle(qt, timeouts);
 		for (i = 0; i < qt->num; i++)
@@ -206,8 +203,8 @@ static void queue_test_overlap(struct kunit *test)
 }
 
 /*
- * A task waits for a slow SMMU, or for space in a queue that is full. It does not
- * hold what others need, and goes on in the end.
+ * While a task waits for a slow SMMU or for space in a full queue, other tasks can
+ * use the other SMMUs. The task continues when the SMMU consumes commands again.
  */
 static void queue_test_blocked(struct kunit *test)
 {
@@ -228,7 +225,7 @@ static void queue_test_blocked(struct kunit *test)
 		queue_test_wait(fake, num + TEST_PAGES, 0);
 		queue_test_wait(slow, 0, TEST_PAGES + 1);
 
-		/* Needs space that only the task can free while it holds the queue */
+		/* Needs space that only the waiting task could free if it kept the queue */
 		queue_test_issue(fake, 2 * TEST_QUEUE);
 		queue_test_issue(qt->fakes[2], 2 * TEST_QUEUE);
 		KUNIT_EXPECT_EQ(test, arm_smmu_fake_queue_pending(&slow->queue),
@@ -253,7 +250,7 @@ static struct arm_smmu_fake_queue *queue_test_add_vcmdq(struct arm_smmu_fake *fa
 	return arm_smmu_fake_add_queue(fake, TEST_SHIFT, queue_test_is_nh_va);
 }
 
-/* Nothing was issued before the CMD_SYNC before it had completed */
+/* No command was issued before the previous CMD_SYNC had completed */
 static void queue_test_expect_waits(struct arm_smmu_fake *fake)
 {
 	const struct arm_smmu_fake_cmd *cmd = &fake->log[fake->seen];
@@ -266,39 +263,39 @@ static void queue_test_expect_waits(struct arm_smmu_fake *fake)
 	}
 }
 
-/* All kinds of SMMU in one pass. Each gets what it would get alone. */
+/* Different SMMUs in one pass. Each gets the commands that it would get alone. */
 static void queue_test_mixed(struct kunit *test)
 {
 	/*
-	 * The numbers of TLBIs, ATC_INVs and CMD_SYNCs are those without errata,
-	 * and those where CFGI and TLBI have to be repeated.
+	 * Numbers of TLBIs, ATC_INVs and CMD_SYNCs, without errata and with the
+	 * erratum that requires to repeat CFGI and TLBI.
 	 */
 	static const struct {
 		u32 features;
 		u32 options;
 		unsigned int num_ats;
 		u16 want[2][3];
-	} kinds[] = {
-		/* Has a TLBI for each of its queues */
+	} rows[] = {
+		/* Two queues with a TLBI for each */
 		{ 0, ARM_SMMU_OPT_TEGRA241_CMDQV, 1, { { 132, 1, 3 }, { 264, 1, 9 } } },
 		{ 0, 0, 0, { { 66, 0, 1 }, { 132, 0, 4 } } },
 		{ 0, 0, 66, { { 66, 66, 2 }, { 132, 66, 5 } } },
 		{ 0, ARM_SMMU_OPT_CMDQ_FORCE_SYNC, 66, { { 66, 66, 4 }, { 132, 66, 6 } } },
 		{ ARM_SMMU_FEAT_SEV, 0, 1, { { 66, 1, 2 }, { 132, 1, 5 } } },
 	};
-	struct queue_test *qt = queue_test_create(test, ARRAY_SIZE(kinds), TEST_USECS);
+	struct queue_test *qt = queue_test_create(test, ARRAY_SIZE(rows), TEST_USECS);
 	unsigned int i, j, repeat;
 
 	queue_test_add_vcmdq(qt->fakes[0])->usecs = TEST_USECS;
 	for (i = 0; i < qt->num; i++) {
-		qt->fakes[i]->smmu.features |= kinds[i].features;
-		qt->fakes[i]->smmu.options |= kinds[i].options;
+		qt->fakes[i]->smmu.features |= rows[i].features;
+		qt->fakes[i]->smmu.options |= rows[i].options;
 		queue_test_add(qt, i, INV_TYPE_S1_ASID);
 		if (!i)
 			queue_test_add(qt, i, INV_TYPE_S2_VMID);
 	}
 	for (i = 0; i < qt->num; i++)
-		for (j = 0; j < kinds[i].num_ats; j++)
+		for (j = 0; j < rows[i].num_ats; j++)
 			queue_test_add(qt, i, INV_TYPE_ATS_FULL);
 
 	for (repeat = 0; repeat < 2; repeat++) {
@@ -306,7 +303,7 @@ static void queue_test_mixed(struct kunit *test)
 		queue_test_inv(qt, TEST_PAGES);
 		queue_test_expect_idle(qt, 0);
 		for (i = 0; i < qt->num; i++) {
-			const u16 *want = kinds[i].want[repeat];
+			const u16 *want = rows[i].want[repeat];
 
 			queue_test_expect_waits(qt->fakes[i]);
 			queue_test_expect(qt->fakes[i], want[0], want[1], want[2]);
@@ -315,8 +312,8 @@ static void queue_test_mixed(struct kunit *test)
 }
 
 /*
- * The SMMU that ends a phase may have nothing to do in it: it has no ranges and
- * needs no TLBI of stage 1 after one of everything.
+ * The last SMMU of a phase may have no commands in it: without range commands it
+ * invalidates the whole VMID, and needs no further TLBI of stage 1.
  */
 static void queue_test_nothing(struct kunit *test)
 {
@@ -335,7 +332,7 @@ static void queue_test_nothing(struct kunit *test)
 	queue_test_expect(qt->fakes[1], 1, 0, 1);
 }
 
-/* A dirty bitmap that is read again has nothing to invalidate */
+/* Reading a dirty bitmap again does not invalidate */
 static void queue_test_dirty(struct kunit *test)
 {
 	struct arm_smmu_fake *fake = arm_smmu_fake_create(test, TEST_SHIFT);
@@ -365,7 +362,7 @@ static void queue_test_dirty(struct kunit *test)
 }
 
 /*
- * An MSI comes half a second after its CMD_SYNC was given up. Then its slot has
+ * An MSI is written half a second after its CMD_SYNC timed out. By then its slot has
  * a CMD_SYNC that is not complete, or another command that is not consumed.
  */
 static void queue_test_late_msi(struct kunit *test)
@@ -381,13 +378,13 @@ static void queue_test_late_msi(struct kunit *test)
 		fake = qt->fakes[0];
 		fake->smmu.options |= ARM_SMMU_OPT_MSIPOLL;
 		fake->queue.msi_usecs = 1500000;
-		/* The virtual time goes from event to event. Here is one for the timeout. */
+		/* The virtual time advances to the next event. Add one after the timeout. */
 		arm_smmu_fake_queue_stall(&clock->queue, 0, 1100000);
 		queue_test_inv(qt, 1);
 		queue_test_expect_idle(qt, other + 1);
 		fake->queue.msi_usecs = 0;
 
-		/* The CMD_SYNC was in slot 1. Go there again. */
+		/* The CMD_SYNC was in slot 1. Fill the queue up to this slot. */
 		queue_test_issue(fake, TEST_QUEUE - 2 + other);
 		queue_test_expect(fake, TEST_QUEUE - 1 + other, 0, 1);
 		arm_smmu_fake_queue_stall(&fake->queue, 0, 900000);
@@ -410,8 +407,8 @@ static int queue_test_inv_rounds(void *data)
 }
 
 /*
- * An SMMU stops for longer than several timeouts. It has too few free slots for the
- * first invalidation, and with MSIs for the second. Then it executes everything.
+ * An SMMU stops for several timeouts. Its queue has too few free slots for the first
+ * invalidation, or with MSIs for the second one. No command is lost or overwritten.
  */
 static void queue_test_timeout(struct kunit *test)
 {
@@ -432,7 +429,7 @@ static void queue_test_timeout(struct kunit *test)
 		queue_test_issue(fake, others);
 		timeouts = arm_smmu_fake_num_timeouts() + 4;
 		task = arm_smmu_fake_run_task(test, queue_test_inv_rounds, qt);
-		/* Bounded for a driver that never looks at the clock */
+		/* Limited, in case the driver does not time out */
 		for (i = 0; i < 5000 && arm_smmu_fake_num_timeouts() < timeouts; i++)
 			usleep_range(900, 1100);
 		KUNIT_EXPECT_GE(test, arm_smmu_fake_num_timeouts(), timeouts);
@@ -453,7 +450,7 @@ static void queue_test_timeout(struct kunit *test)
 	}
 }
 
-/* An error of one SMMU, alone and in a pass, does not make a wait time out */
+/* An error of an SMMU, alone or in a pass with another one, causes no timeout */
 static void queue_test_error(struct kunit *test)
 {
 	static const struct {
@@ -462,7 +459,7 @@ static void queue_test_error(struct kunit *test)
 		unsigned int tlbis;
 		unsigned int syncs;
 	} rows[] = {
-		/* The driver makes a CMD_SYNC of an illegal command */
+		/* The driver replaces an illegal command by a CMD_SYNC */
 		{ CMDQ_ERR_CERROR_ILL_IDX, 0, 1, 2 },
 		{ CMDQ_ERR_CERROR_ABT_IDX, 0, 2, 1 },
 		{ CMDQ_ERR_CERROR_ATC_INV_IDX, 0, 2, 1 },
@@ -488,7 +485,7 @@ static void queue_test_error(struct kunit *test)
 
 static unsigned int queue_test_num_lookups;
 
-/* As if the task moved to another CPU, which has another queue, all the time */
+/* Return another queue each time, as if the task moved to another CPU */
 static struct arm_smmu_cmdq *queue_test_get_cmdq(struct arm_smmu_device *smmu,
 						 struct arm_smmu_cmd *cmd)
 {
@@ -498,7 +495,7 @@ static struct arm_smmu_cmdq *queue_test_get_cmdq(struct arm_smmu_device *smmu,
 	       list_last_entry(&fake->queues, struct arm_smmu_fake_queue, list)->cmdq : NULL;
 }
 
-/* All batches of an invalidation are in the queue of its CMD_SYNC */
+/* All batches of an invalidation go to the queue of its CMD_SYNC */
 static void queue_test_one_queue(struct kunit *test)
 {
 	const unsigned int num_pages = 3 * CMDQ_BATCH_ENTRIES - 1;
@@ -512,7 +509,7 @@ static void queue_test_one_queue(struct kunit *test)
 	queue_test_inv(qt, num_pages);
 	KUNIT_EXPECT_NE(test, queue_test_num_lookups, 0);
 	queue_test_expect(qt->fakes[0], num_pages, 0, 1);
-	/* Of one queue nothing was consumed */
+	/* One of the queues was not used */
 	KUNIT_EXPECT_NE(test, !qt->fakes[0]->queue.next, !second->next);
 }
 
@@ -532,7 +529,7 @@ static int queue_test_unmap(void *data)
 	return 0;
 }
 
-/* A device with ATS comes or goes while an invalidation waits for another SMMU */
+/* Attach or detach a device with ATS while an invalidation waits for another SMMU */
 static void queue_test_ats(struct kunit *test, bool attach)
 {
 	struct queue_test *qt = queue_test_create(test, 2, 0);
@@ -546,7 +543,7 @@ static void queue_test_ats(struct kunit *test, bool attach)
 
 	if (num_online_cpus() < 2)
 		kunit_skip(test, "needs two CPUs");
-	/* The array is sorted by the address of the SMMU */
+	/* The array is sorted by SMMU, and the first one has to be slow */
 	if (slow > fake)
 		swap(slow, fake);
 	slow_fm = arm_smmu_fake_add_master(slow, TEST_SID, 0);
@@ -564,7 +561,7 @@ static void queue_test_ats(struct kunit *test, bool attach)
 		queue_test_issue(slow, TEST_QUEUE);
 	arm_smmu_fake_freeze(true);
 	task = arm_smmu_fake_run_task(test, queue_test_unmap, domain);
-	/* If this is too early for the attach, or the work for the detach, nothing is seen */
+	/* If these delays are too short, the test passes without a race */
 	if (attach) {
 		msleep(50);
 	} else {
@@ -593,21 +590,21 @@ static void queue_test_ats(struct kunit *test, bool attach)
 	queue_test_expect_idle(qt, 0);
 }
 
-/* The invalidation has found the device: once detached, it gets no ATC_INV */
+/* The invalidation loaded an array with the device: no ATC_INV after the detach */
 static void queue_test_detach_ats(struct kunit *test)
 {
 	queue_test_ats(test, false);
 }
 
-/* It has not. Until the TLBI the ATC can be filled from the TLB. */
+/* The array has no ATS device yet. An ATC can be filled until the TLBI: an ATC_INV follows. */
 static void queue_test_attach_ats(struct kunit *test)
 {
 	queue_test_ats(test, true);
 }
 
 /*
- * All of a range is covered by few commands, and at most as much again. Or all there
- * is, where the range is as much, or would take too many commands.
+ * A few commands invalidate the whole range, and at most twice its size. A range that
+ * is too large or takes too many commands is invalidated by one command for everything.
  */
 static void queue_test_range(struct queue_test *qt, u64 iova, u64 size, unsigned int tg,
 			     unsigned int shift, bool leaf)
@@ -657,11 +654,11 @@ static void queue_test_range(struct queue_test *qt, u64 iova, u64 size, unsigned
 		KUNIT_EXPECT_LE(test, num, ats ? 2 : 24);
 }
 
-static const struct queue_test_kind {
+static const struct queue_test_entry {
 	const char *name;
 	enum arm_smmu_inv_type type;
 	u32 features;
-} queue_test_kinds[] = {
+} queue_test_entries[] = {
 	{ "stage 1", INV_TYPE_S1_ASID, 0 },
 	{ "stage 1, ranges", INV_TYPE_S1_ASID, ARM_SMMU_FEAT_RANGE_INV },
 	{ "stage 2", INV_TYPE_S2_VMID, 0 },
@@ -669,23 +666,23 @@ static const struct queue_test_kind {
 	{ "ATC", INV_TYPE_ATS, 0 },
 };
 
-KUNIT_ARRAY_PARAM_DESC(queue_test_kind, queue_test_kinds, name);
+KUNIT_ARRAY_PARAM_DESC(queue_test_entry, queue_test_entries, name);
 
-/* From one page to the whole address space */
+/* Ranges from one page to the whole address space */
 static void queue_test_ranges(struct kunit *test)
 {
-	const struct queue_test_kind *kind = test->param_value;
+	const struct queue_test_entry *entry = test->param_value;
 	struct queue_test *qt = queue_test_create(test, 1, 0);
 	unsigned int tg, i, shift, bit;
 	struct rnd_state rnd;
 	u64 size, rnds[2];
 
-	qt->fakes[0]->smmu.features |= kind->features;
-	queue_test_add(qt, 0, kind->type);
+	qt->fakes[0]->smmu.features |= entry->features;
+	queue_test_add(qt, 0, entry->type);
 	prandom_seed_state(&rnd, 14);
 	for (tg = 12; tg <= 16; tg += 2) {
-		/* In a union with the PASID */
-		qt->invs->inv[0].pgsize = kind->type == INV_TYPE_ATS ? 0 : tg;
+		/* pgsize is in a union with ssid */
+		qt->invs->inv[0].pgsize = entry->type == INV_TYPE_ATS ? 0 : tg;
 		for (i = 0; i < TEST_RANGES; i++) {
 			/* Pages, and blocks of level 2 and 1 */
 			shift = tg + i % 3 * (tg - 3);
@@ -693,8 +690,8 @@ static void queue_test_ranges(struct kunit *test)
 			/* No blocks of 64 GiB with 16 KiB pages */
 			if (tg == 14 && i % 3 == 2)
 				continue;
-			/* The fake SMMU remembers 4096 commands */
-			if (!kind->features && bit > shift + 9 && (i % 3 || bit < 2 * tg - 3))
+			/* The log of the fake SMMU has 4096 commands */
+			if (!entry->features && bit > shift + 9 && (i % 3 || bit < 2 * tg - 3))
 				continue;
 			prandom_bytes_state(&rnd, rnds, sizeof(rnds));
 			size = 1ULL << bit;
@@ -720,7 +717,7 @@ static struct kunit_case queue_test_cases[] = {
 	KUNIT_CASE(queue_test_one_queue),
 	KUNIT_CASE(queue_test_detach_ats),
 	KUNIT_CASE(queue_test_attach_ats),
-	KUNIT_CASE_PARAM(queue_test_ranges, queue_test_kind_gen_params),
+	KUNIT_CASE_PARAM(queue_test_ranges, queue_test_entry_gen_params),
 	{}
 };
 

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Programs on the model of an SMMU: they attach, map, unmap and invalidate by the
- * driver's real entry points, while devices do DMA and the model fills its caches.
- * Each DMA must reach what is mapped and nothing else; the oracle of the model
- * judges the caches.
+ * Random sequences of operations on the model of an SMMU. They attach, map, unmap and
+ * invalidate by the operations of the driver, while devices do DMA and the model fills
+ * its caches. A DMA must reach mapped memory and nothing else. The model checks the
+ * contents of its caches.
  *
- * The operations and all choices come from a seed. In the suite reach all caches are
- * filled before each operation and judged after it, but for the first WARM_UP
- * operations, when little is mapped. In the suite random several threads run at the
- * same time. To repeat or to prolong that:
+ * A seed determines the operations. The suite reach has fixed seeds and fills all
+ * caches before each operation and checks them after it, except for the first WARM_UP
+ * operations, when few addresses are mapped. In the suite random several threads run
+ * at the same time. These parameters repeat it or make it longer:
  *	arm_smmu_v3_kunit.seed=SEED arm_smmu_v3_kunit.steps=STEPS
  */
 #include <linux/iova_bitmap.h>
@@ -27,14 +27,14 @@
 
 #include "model.h"
 
-/* The same at each boot, so that a failure is not by chance */
+/* By default the same at each boot, so that results can be compared */
 static ulong seed = 1;
 module_param(seed, ulong, 0444);
-MODULE_PARM_DESC(seed, "Seed of the random programs, 0 for a new one");
+MODULE_PARM_DESC(seed, "Seed of the suite arm-smmu-v3-random, 0 for a random one");
 
 static uint steps;
 module_param(steps, uint, 0444);
-MODULE_PARM_DESC(steps, "Steps of each thread of a random program, 0 for few");
+MODULE_PARM_DESC(steps, "Operations of each thread of the suite arm-smmu-v3-random");
 
 #define MAX_SMMUS	8
 #define MAX_DEVS	12
@@ -47,6 +47,8 @@ MODULE_PARM_DESC(steps, "Steps of each thread of a random program, 0 for few");
 #define NUM_WAYS	(1 + NUM_PASIDS + NUM_PROCS)
 #define CHECK_STEPS	32
 #define WARM_UP		60
+#define MAX_STEPS	2000
+#define NUM_OPS		14
 
 #define IOVA		(3ULL << 40)
 #define GUEST_IPA	(5ULL << 40)
@@ -61,7 +63,7 @@ MODULE_PARM_DESC(steps, "Steps of each thread of a random program, 0 for few");
 #define HTTU		(ARM_SMMU_FEAT_HA | ARM_SMMU_FEAT_HD)
 #define TWO_LEVELS	(ARM_SMMU_FEAT_2_LVL_CDTAB | ARM_SMMU_FEAT_2_LVL_STRTAB)
 
-/* What there is. @mixed SMMUs and devices differ, by the seed. */
+/* Configuration of a test. With @mixed the features of SMMUs and devices are random. */
 struct config {
 	const char *name;
 	u32 features;
@@ -74,13 +76,13 @@ struct config {
 	unsigned long pgsizes;
 	bool ats;
 	bool mixed;
-	bool adversary;
+	bool speculation;
 	bool strict;
 };
 
 /*
- * A range of input addresses of a space. [@lo, @hi) of it is mapped, to
- * addresses from @pa on, which no other slot has.
+ * A range of input addresses of a space. Offsets from @lo to @hi are mapped to the
+ * same offsets from @pa. No other slot is mapped to these addresses.
  */
 struct slot {
 	/* Held while the slot is used, unless the space has a lock */
@@ -96,24 +98,25 @@ struct slot {
 	u64 written_at;
 };
 
-/* What a device translates with: a domain, stage 1 of a guest, or a process */
+/* An address space of devices: that of a domain, of stage 1 of a guest, or of a process */
 struct space {
 	/*
-	 * Of a guest: held while its tables change or one of its devices is attached.
-	 * Of a process: held while it is bound, maps, or is replaced.
+	 * For a guest, held while its tables change or one of its devices is attached.
+	 * For a process, held while it is bound, maps or unmaps, or is replaced.
 	 */
 	struct mutex lock;
 	bool slot_locks;
 	struct iommu_domain *domain;
 	bool s2;
 	struct mm_struct *mm;
-	/* Counts the processes that were in its place before */
+	/* Number of processes that used this structure and have exited */
 	unsigned int gen;
+	unsigned int bound;	/* number of devices, for a process */
 	unsigned int num;
 	struct slot slots[NUM_SLOTS];
 };
 
-enum kind {
+enum attach_type {
 	BLOCKED,
 	IDENTITY,
 	PAGING,
@@ -121,16 +124,16 @@ enum kind {
 	GUEST,
 	GUEST_BYPASS,
 	GUEST_ABORT,
-	NUM_KINDS,
+	NUM_TYPES,
 };
 
-/* A vSMMU, and the tables that its guest has made */
+/* A vSMMU and the tables of its guest */
 struct guest {
 	struct space space;
 	struct arm_smmu_fake *fake;
 	struct space *parent;
 	struct arm_vsmmu vsmmu;
-	struct iommu_domain *nested[NUM_KINDS];
+	struct iommu_domain *nested[NUM_TYPES];
 	struct iommufd_vdevice vdevs[MAX_DEVS];
 	struct iommufd_device idevs[MAX_DEVS];
 	u16 asid;
@@ -139,54 +142,58 @@ struct guest {
 	u64 *ptes;
 };
 
-/* Without PASID, with one, or with that of a process */
+/* A substream of a device: without PASID, with a PASID, or with the PASID of a process */
 struct way {
-	/* 0 if there is none now */
+	/* 0 if it is unused */
 	u32 ssid;
 	struct space *space;
 	struct iommu_attach_handle handles[2];
 	struct iommu_sva *bond;
-	/* Of the process that was bound */
+	/* @space->gen when the process was bound */
 	unsigned int gen;
 };
 
 struct dev {
 	/* Held while the device is attached or does DMA */
 	struct mutex lock;
-	/* In place of the guest's lock */
+	/* Taken instead of the lock of the guest if there is none */
 	struct mutex no_guest;
 	struct arm_smmu_fake_master *fm;
 	struct smmu_model_dev *mdev;
 	struct guest *guest;
-	enum kind kind;
+	enum attach_type type;
 	struct way ways[NUM_WAYS];
 };
 
 struct thread {
 	struct kunit *test;
-	struct machine *m;
+	struct reach *m;
 	unsigned int index;
 	struct rnd_state rng;
+	/* The current operation was effective: it did not only map, bind or do nothing */
+	bool done;
 	/* A page of user space */
 	unsigned long uaddr;
 };
 
-struct machine {
+struct reach {
 	struct kunit *test;
 	struct config config;
 	struct smmu_model *model;
 	struct mm_struct *mm;
-	/* Written to keep all threads out */
+	/* Write-locked to exclude all other threads */
 	struct rw_semaphore sem;
-	/* The first of the PASIDs, none of which the core hands out */
+	/* The first of NUM_PASIDS PASIDs. The core allocates none of them for processes. */
 	u32 pasid;
 	u64 granule;
+	/* The number of effective operations, for each of ops[] */
+	atomic_t done[NUM_OPS];
 	struct arm_smmu_fake *fakes[MAX_SMMUS];
 	struct dev devs[MAX_DEVS];
 	struct space domains[MAX_DOMAINS];
 	struct guest guests[MAX_GUESTS];
 	struct space procs[NUM_PROCS];
-	/* The last of them is the test itself */
+	/* The last one is the test itself */
 	struct thread threads[MAX_THREADS + 1];
 };
 
@@ -222,7 +229,7 @@ static struct slot *get_slot(struct thread *t, struct space *space)
 	return &space->slots[rnd(t, space->num)];
 }
 
-/* A DMA must reach @pa; if that is 0 it must reach nothing */
+/* Expect a DMA to reach @pa, or to abort if @pa is 0 */
 static void expect_dma(struct thread *t, struct dev *dev, u32 ssid, u64 addr,
 		       unsigned int flags, u64 pa)
 {
@@ -253,7 +260,7 @@ static void dma_slot(struct thread *t, struct dev *dev, u32 ssid, struct slot *s
 	}
 }
 
-/* DMA to slot @n of what is attached. The device is locked. */
+/* DMA to the nth slot of the attached space. The device is locked. */
 static void dma_way(struct thread *t, struct dev *dev, struct way *way, unsigned int n,
 		    unsigned int flags)
 {
@@ -264,7 +271,7 @@ static void dma_way(struct thread *t, struct dev *dev, struct way *way, unsigned
 		return;
 	if (!space) {
 		expect_dma(t, dev, way->ssid, IOVA, flags,
-			   way == dev->ways && dev->kind == IDENTITY ? IOVA : 0);
+			   way == dev->ways && dev->type == IDENTITY ? IOVA : 0);
 		return;
 	}
 	slot = &space->slots[n % space->num];
@@ -288,7 +295,7 @@ static void unmap(struct thread *t, struct space *space, struct slot *slot, u64 
 {
 	KUNIT_EXPECT_EQ(t->test, hi - lo,
 			iommu_unmap(space->domain, slot->iova + lo, hi - lo));
-	smmu_model_retire(t->m->model, slot->pa + lo, hi - lo);
+	smmu_model_free_pa(t->m->model, slot->pa + lo, hi - lo);
 	if (lo == slot->lo)
 		slot->lo = hi;
 	else
@@ -298,17 +305,18 @@ static void unmap(struct thread *t, struct space *space, struct slot *slot, u64 
 		slot->hi = 0;
 	}
 	slot->written = false;
+	t->done = true;
 }
 
 /* Map all of a slot by blocks or by pages, or unmap it */
 static void op_map(struct thread *t)
 {
-	struct machine *m = t->m;
+	struct reach *m = t->m;
 	struct space *space = get_domain(t);
 	struct slot *slot = get_slot(t, space);
 	bool pages = slot->size > m->granule && slot->size < SZ_1G && rnd(t, 2);
 
-	/* Each block of 1G uses up 1G of output addresses */
+	/* Each map of a slot of 1G takes 1G of new output addresses */
 	if (slot->size >= SZ_1G && rnd(t, 4))
 		return;
 	guard(mutex)(&slot->lock);
@@ -338,11 +346,11 @@ static void op_trim(struct thread *t)
 	num = (slot->hi - slot->lo) / granule;
 	if (!num || slot->block)
 		return;
-	/* Few as often as many */
+	/* In half of the cases few pages */
 	num = 1 + rnd(t, rnd(t, 2) ? num : min(num, 8));
 	lo = rnd(t, 2) ? slot->hi - num * granule : slot->lo;
 	hi = lo + num * granule;
-	/* A range that is too short leaves the first or the last page */
+	/* If the invalidation is too short, entries of these pages remain */
 	smmu_model_track(&model->tracked, slot->iova + lo);
 	smmu_model_track(&model->tracked, slot->iova + hi - granule);
 	if (t->m->config.strict || rnd(t, 2))
@@ -352,7 +360,7 @@ static void op_trim(struct thread *t)
 	smmu_model_untrack(&model->tracked, slot->iova + hi - granule);
 }
 
-static void alloc_domain(struct machine *m, struct space *space, struct dev *dev)
+static void alloc_domain(struct reach *m, struct space *space, struct dev *dev)
 {
 	u32 flags = space->s2 ? IOMMU_HWPT_ALLOC_NEST_PARENT :
 		    m->config.features & HTTU ? IOMMU_HWPT_ALLOC_DIRTY_TRACKING :
@@ -362,14 +370,14 @@ static void alloc_domain(struct machine *m, struct space *space, struct dev *dev
 	KUNIT_EXPECT_FALSE(m->test, IS_ERR(space->domain));
 }
 
-/* Nothing is attached: all that is mapped is out of reach, then it is freed */
-static void free_domain(struct machine *m, struct space *space)
+/* Free a domain without devices. After the last detach none of its pages is reachable. */
+static void free_domain(struct reach *m, struct space *space)
 {
 	struct slot *slot;
 
 	for (slot = space->slots; slot != space->slots + space->num; slot++) {
 		if (slot->hi)
-			smmu_model_retire(m->model, slot->pa + slot->lo, slot->hi - slot->lo);
+			smmu_model_free_pa(m->model, slot->pa + slot->lo, slot->hi - slot->lo);
 		slot->lo = 0;
 		slot->hi = 0;
 	}
@@ -386,9 +394,9 @@ static void op_replace_domain(struct thread *t)
 		return;
 	free_domain(t->m, space);
 	alloc_domain(t->m, space, get_dev(t));
+	t->done = true;
 }
 
-/* A command as a guest writes it */
 static void guest_issue(struct thread *t, struct guest *guest, u64 data0, u64 data1)
 {
 	struct iommu_user_data_array array;
@@ -399,10 +407,10 @@ static void guest_issue(struct thread *t, struct guest *guest, u64 data0, u64 da
 	KUNIT_EXPECT_EQ(t->test, array.entry_num, 1);
 }
 
-/* Issue a command for each device of the guest. ATS may be off. */
+/* Issue a command for each device of the guest. ATS may be disabled. */
 static void guest_issue_devs(struct thread *t, struct guest *guest, u64 op, u64 data1)
 {
-	struct machine *m = t->m;
+	struct reach *m = t->m;
 	unsigned int i, num;
 
 	for (i = 0; i < m->config.devs; i++) {
@@ -410,14 +418,14 @@ static void guest_issue_devs(struct thread *t, struct guest *guest, u64 op, u64 
 			continue;
 		num = m->devs[i].mdev->num_bad_atc_invs;
 		guest_issue(t, guest, op | FIELD_PREP(CMDQ_CFGI_0_SID, GUEST_VSID + i), data1);
-		/* Another thread may turn ATS off, which takes an ATC_INV after that */
+		/* A detach by another thread disables ATS, and then issues an ATC_INV */
 		if (m->config.threads <= 1)
 			KUNIT_EXPECT_EQ_MSG(m->test, num, m->devs[i].mdev->num_bad_atc_invs,
-					    "ATC_INV while ATS is off");
+					    "ATC_INV with ATS disabled");
 	}
 }
 
-/* The commands that a guest may use after it has unmapped a page */
+/* Issue one of the commands that a guest may use after it has unmapped a page */
 static void guest_inv_va(struct thread *t, struct guest *guest, u64 va)
 {
 	static const u64 ops[] = {
@@ -426,7 +434,7 @@ static void guest_inv_va(struct thread *t, struct guest *guest, u64 va)
 	};
 	u64 op = ops[rnd(t, ARRAY_SIZE(ops))], data0 = op, data1 = 0;
 
-	/* The VMID of a guest is not that of the host */
+	/* The driver replaces the VMID in a command of a guest */
 	if (op != CMDQ_OP_TLBI_NSNH_ALL)
 		data0 |= FIELD_PREP(CMDQ_TLBI_0_VMID, rnd(t, 256));
 	if (op == CMDQ_OP_TLBI_NH_ASID || op == CMDQ_OP_TLBI_NH_VA)
@@ -437,13 +445,14 @@ static void guest_inv_va(struct thread *t, struct guest *guest, u64 va)
 			data1 |= FIELD_PREP(CMDQ_TLBI_1_TG, 1) | FIELD_PREP(CMDQ_TLBI_1_TTL, 3);
 	}
 	guest_issue(t, guest, data0, data1);
-	/* The ATC may be filled from the TLB until here */
+	/* Until the TLBI the ATC could be filled from the TLB */
 	guest_issue_devs(t, guest, CMDQ_OP_ATC_INV, rnd(t, 2) ? va :
 			 FIELD_PREP(CMDQ_ATC_1_SIZE, ATC_INV_SIZE_ALL));
+	t->done = true;
 }
 
 /*
- * Let a guest map a page or unmap it, or let the host do so. A device reaches what
+ * A guest or the host maps or unmaps a page of the guest. A device reaches pages that
  * both have mapped.
  */
 static void op_guest_map(struct thread *t)
@@ -458,7 +467,7 @@ static void op_guest_map(struct thread *t)
 	guard(mutex)(&guest->space.lock);
 	if (host && slot->pa) {
 		KUNIT_EXPECT_EQ(t->test, SZ_4K, iommu_unmap(parent, ipa, SZ_4K));
-		smmu_model_retire(t->m->model, slot->pa, SZ_4K);
+		smmu_model_free_pa(t->m->model, slot->pa, SZ_4K);
 		slot->pa = 0;
 	} else if (host) {
 		slot->pa = smmu_model_pa(t->m->model, SZ_4K);
@@ -474,7 +483,7 @@ static void op_guest_map(struct thread *t)
 	slot->hi = slot->pa && guest->ptes[page] ? SZ_4K : 0;
 }
 
-/* A guest changes its ASID, for the same tables */
+/* A guest changes the ASID of its tables */
 static void op_guest_cd(struct thread *t)
 {
 	struct guest *guest = get_guest(t);
@@ -490,18 +499,19 @@ static void op_guest_cd(struct thread *t)
 	WRITE_ONCE(guest->cd[0], (guest->cd[0] & ~CTXDESC_CD_0_ASID) | CTXDESC_CD_0_V |
 				 FIELD_PREP(CTXDESC_CD_0_ASID, guest->asid));
 	guest_issue_devs(t, guest, CMDQ_OP_CFGI_CD, CMDQ_CFGI_1_LEAF);
+	t->done = true;
 }
 
 static void start_guest(struct thread *t, struct guest *guest)
 {
 	const u64 s1 = FIELD_PREP(STRTAB_STE_0_CFG, STRTAB_STE_0_CFG_S1_TRANS) | guest->ipa;
-	const u64 stes[NUM_KINDS][2] = {
+	const u64 stes[NUM_TYPES][2] = {
 		[GUEST_ATS] = { s1, FIELD_PREP(STRTAB_STE_1_EATS, STRTAB_STE_1_EATS_TRANS) },
 		[GUEST] = { s1 },
 		[GUEST_BYPASS] = { FIELD_PREP(STRTAB_STE_0_CFG, STRTAB_STE_0_CFG_BYPASS) },
 		[GUEST_ABORT] = { FIELD_PREP(STRTAB_STE_0_CFG, STRTAB_STE_0_CFG_ABORT) },
 	};
-	struct machine *m = t->m;
+	struct reach *m = t->m;
 	unsigned int i;
 
 	memset(&guest->vsmmu, 0, sizeof(guest->vsmmu));
@@ -515,7 +525,7 @@ static void start_guest(struct thread *t, struct guest *guest)
 		guest->vdevs[i].virt_id = GUEST_VSID + i;
 		xa_store(&guest->vsmmu.core.vdevs, GUEST_VSID + i, &guest->vdevs[i], GFP_KERNEL);
 	}
-	for (i = GUEST_ATS; i < NUM_KINDS; i++) {
+	for (i = GUEST_ATS; i < NUM_TYPES; i++) {
 		guest->nested[i] = arm_smmu_fake_init_nested(&guest->vsmmu, t->uaddr,
 							     stes[i][0], stes[i][1]);
 		KUNIT_EXPECT_FALSE(m->test, IS_ERR(guest->nested[i]));
@@ -526,7 +536,7 @@ static void stop_guest(struct guest *guest)
 {
 	unsigned int i;
 
-	for (i = GUEST_ATS; i < NUM_KINDS; i++)
+	for (i = GUEST_ATS; i < NUM_TYPES; i++)
 		iommu_domain_free(guest->nested[i]);
 	arm_smmu_fake_vsmmu_destroy(&guest->vsmmu);
 }
@@ -542,13 +552,13 @@ static bool has_pasids(struct dev *dev)
 }
 
 /* Nesting and stage 2 exclude PASIDs */
-static bool excludes_pasids(enum kind kind, struct space *space)
+static bool excludes_pasids(enum attach_type type, struct space *space)
 {
-	return kind >= GUEST_ATS || (kind == PAGING && space->s2);
+	return type >= GUEST_ATS || (type == PAGING && space->s2);
 }
 
-/* Attach to a domain of this kind, a paging one is that of @space */
-static void attach(struct thread *t, struct dev *dev, enum kind kind, struct space *space)
+/* Attach to a domain of this type. PAGING is the domain of @space. */
+static void attach(struct thread *t, struct dev *dev, enum attach_type type, struct space *space)
 {
 	struct guest *guest = dev->guest;
 	struct iommu_domain *domain;
@@ -556,25 +566,26 @@ static void attach(struct thread *t, struct dev *dev, enum kind kind, struct spa
 
 	guard(mutex)(&dev->lock);
 	guard(mutex)(guest ? &guest->space.lock : &dev->no_guest);
-	if (kind == PAGING) {
+	if (type == PAGING) {
 		domain = space->domain;
-	} else if (kind < PAGING) {
-		domain = kind == IDENTITY ? arm_smmu_fake_identity(dev->fm) :
+	} else if (type < PAGING) {
+		domain = type == IDENTITY ? arm_smmu_fake_identity(dev->fm) :
 					    arm_smmu_fake_blocked(dev->fm);
 		space = NULL;
 	} else {
-		domain = guest->nested[kind];
-		space = kind == GUEST_ABORT ? NULL :
-			kind == GUEST_BYPASS ? guest->parent : &guest->space;
+		domain = guest->nested[type];
+		space = type == GUEST_ABORT ? NULL :
+			type == GUEST_BYPASS ? guest->parent : &guest->space;
 	}
-	busy = has_pasids(dev) && excludes_pasids(kind, space);
+	busy = has_pasids(dev) && excludes_pasids(type, space);
 	KUNIT_EXPECT_EQ_MSG(t->test, arm_smmu_fake_attach(dev->fm, domain),
-			    busy ? -EBUSY : 0, "kind %u", kind);
+			    busy ? -EBUSY : 0, "type %u", type);
 	if (busy)
 		return;
-	dev->kind = kind;
+	dev->type = type;
 	dev->ways[0].space = space;
 	smmu_model_left(dev->mdev, MODEL_NO_SSID);
+	t->done = true;
 }
 
 /* Replace a vSMMU, and clear the tables of its guest */
@@ -597,12 +608,12 @@ static void op_guest_restart(struct thread *t)
 
 static void op_attach(struct thread *t)
 {
-	static const u8 kinds[] = {
+	static const u8 types[] = {
 		BLOCKED, IDENTITY, PAGING, PAGING, PAGING, PAGING,
 		GUEST_ATS, GUEST_ATS, GUEST_ATS, GUEST, GUEST, GUEST_BYPASS, GUEST_ABORT,
 	};
 
-	attach(t, get_dev(t), kinds[rnd(t, t->m->config.guests ? ARRAY_SIZE(kinds) : 6)],
+	attach(t, get_dev(t), types[rnd(t, t->m->config.guests ? ARRAY_SIZE(types) : 6)],
 	       get_domain(t));
 }
 
@@ -624,12 +635,13 @@ static void set_pasid(struct thread *t, struct dev *dev, struct way *way, struct
 		ret = (old ? iommu_replace_device_pasid : iommu_attach_device_pasid)
 			(new->domain, dev->fm->dev, way->ssid, handle);
 		KUNIT_EXPECT_EQ(t->test, ret,
-				excludes_pasids(dev->kind, dev->ways[0].space) ? -EINVAL : 0);
+				excludes_pasids(dev->type, dev->ways[0].space) ? -EINVAL : 0);
 		if (ret)
 			return;
 	}
 	way->space = new;
 	smmu_model_left(dev->mdev, way->ssid);
+	t->done = true;
 }
 
 static void op_pasid(struct thread *t)
@@ -651,6 +663,7 @@ static void alloc_mm(struct space *proc)
 static void unbind(struct dev *dev, struct way *way)
 {
 	iommu_sva_unbind_device(way->bond);
+	way->space->bound -= way->gen == way->space->gen;
 	smmu_model_left(dev->mdev, way->ssid);
 	smmu_model_untrack(&dev->mdev->ssids, way->ssid);
 	*way = (struct way){};
@@ -668,28 +681,31 @@ static void op_bind(struct thread *t)
 	guard(mutex)(&proc->lock);
 	if (way->bond) {
 		unbind(dev, way);
+		t->done = true;
 		return;
 	}
 	bond = iommu_sva_bind_device(dev->fm->dev, proc->mm);
 	if (IS_ERR(bond)) {
-		/* PASIDs are given back late */
+		/* The core frees PASIDs late, so they may be used up */
 		KUNIT_EXPECT_TRUE(t->test, PTR_ERR(bond) == -ENOSPC ||
-				  excludes_pasids(dev->kind, dev->ways[0].space));
+				  excludes_pasids(dev->type, dev->ways[0].space));
 		return;
 	}
 	way->ssid = iommu_sva_get_pasid(bond);
 	way->space = proc;
 	way->bond = bond;
 	way->gen = proc->gen;
+	proc->bound++;
 	smmu_model_track(&dev->mdev->ssids, way->ssid);
 }
 
-static void retire_area(struct thread *t, struct slot *slot)
+static void free_area(struct thread *t, struct slot *slot)
 {
-	smmu_model_retire(t->m->model, slot->pa, PAGE_SIZE);
+	smmu_model_free_pa(t->m->model, slot->pa, PAGE_SIZE);
 	smmu_model_untrack(&t->m->model->tracked, slot->iova);
 	slot->iova = 0;
 	slot->hi = 0;
+	t->done = true;
 }
 
 /* Map a page of a process, or unmap it */
@@ -704,7 +720,7 @@ static void op_mmap(struct thread *t)
 	if (slot->hi) {
 		KUNIT_EXPECT_EQ(t->test, 0, vm_munmap(slot->iova, PAGE_SIZE));
 		kthread_unuse_mm(proc->mm);
-		retire_area(t, slot);
+		free_area(t, slot);
 		return;
 	}
 	slot->iova = vm_mmap(NULL, 0, PAGE_SIZE, PROT_READ | PROT_WRITE,
@@ -715,14 +731,14 @@ static void op_mmap(struct thread *t)
 	KUNIT_EXPECT_NOT_NULL(t->test, page);
 	if (!page)
 		return;
-	/* The page stays allocated: a device that reaches it has a stale entry */
+	/* Keep the page until the end, so that a stale entry does no harm */
 	arm_smmu_fake_add_action(t->test, put_page_wrapper, page);
 	slot->pa = page_to_phys(page);
 	slot->hi = PAGE_SIZE;
 	smmu_model_track(&t->m->model->tracked, slot->iova);
 }
 
-/* A process exits, a new one takes its place */
+/* A process exits and is replaced by a new one */
 static void op_exit(struct thread *t)
 {
 	struct space *proc = get_proc(t);
@@ -733,8 +749,10 @@ static void op_exit(struct thread *t)
 	proc->gen++;
 	for (slot = proc->slots; slot != proc->slots + proc->num; slot++)
 		if (slot->hi)
-			retire_area(t, slot);
+			free_area(t, slot);
 	alloc_mm(proc);
+	t->done = proc->bound;
+	proc->bound = 0;
 }
 
 static int read_and_clear(struct iova_bitmap *bitmap, unsigned long iova, size_t length,
@@ -751,7 +769,7 @@ static int read_and_clear(struct iova_bitmap *bitmap, unsigned long iova, size_t
 	return ret;
 }
 
-/* Read and clear the dirty state of a slot, as iommufd does it */
+/* Read and clear the dirty state of a slot, as iommufd does */
 static void op_dirty(struct thread *t)
 {
 	struct space *space = get_domain(t);
@@ -776,13 +794,14 @@ static void op_dirty(struct thread *t)
 	bit = (slot->written_at - slot->lo) / SZ_4K;
 	if (slot->written) {
 		KUNIT_EXPECT_EQ(test, 0, get_user(bits, ubits + bit / 8));
-		KUNIT_EXPECT_TRUE_MSG(test, bits & BIT(bit % 8), "the write to %#llx is lost",
+		t->done = bits & BIT(bit % 8);
+		KUNIT_EXPECT_TRUE_MSG(test, t->done, "the write to %#llx is lost",
 				      slot->iova + slot->written_at);
 	}
 	slot->written = false;
 }
 
-/* An SMMU is slow, or does nothing at all for a while */
+/* An SMMU takes longer for a CMD_SYNC, or consumes no commands for a time */
 static void op_slow(struct thread *t)
 {
 	struct arm_smmu_fake *fake = t->m->fakes[rnd(t, t->m->config.smmus)];
@@ -791,6 +810,7 @@ static void op_slow(struct thread *t)
 		arm_smmu_fake_set_time(fake, rnd(t, 2) * rnd(t, 50));
 	else
 		arm_smmu_fake_queue_stall(&fake->queue, rnd(t, 8), 1 + rnd(t, 100));
+	t->done = true;
 }
 
 static const struct op {
@@ -800,7 +820,7 @@ static const struct op {
 	bool guests;
 	/* All other threads wait */
 	bool alone;
-} ops[] = {
+} ops[NUM_OPS] = {
 	{ op_dma, 30 },
 	{ op_map, 20 },
 	{ op_trim, 10 },
@@ -817,27 +837,43 @@ static const struct op {
 	{ op_dirty, 20, HTTU },
 };
 
+static bool is_allowed(const struct config *config, const struct op *op)
+{
+	return !(op->features & ~config->features) && (!op->guests || config->guests) &&
+	       !(op->run == op_dma && config->strict);
+}
+
 static const struct op *draw_op(struct thread *t)
 {
-	const struct config *config = &t->m->config;
 	const struct op *op;
 
 	do {
-		op = &ops[rnd(t, ARRAY_SIZE(ops))];
-	} while (op->features & ~config->features || (op->guests && !config->guests) ||
-		 (op->run == op_dma && config->strict) || rnd(t, 30) >= op->weight);
+		op = &ops[rnd(t, NUM_OPS)];
+	} while (!is_allowed(&t->m->config, op) || rnd(t, 30) >= op->weight);
 	return op;
 }
 
-static bool has_failed(struct machine *m)
+/* An operation of a strict test that was not effective yet. With guests it has no PASIDs. */
+static const struct op *find_missing(struct reach *m)
+{
+	const struct op *op;
+
+	for (op = ops; m->config.strict && op != ops + NUM_OPS; op++)
+		if (is_allowed(&m->config, op) && !(op->run == op_pasid && m->config.guests) &&
+		    !atomic_read(&m->done[op - ops]))
+			return op;
+	return NULL;
+}
+
+static bool has_failed(struct reach *m)
 {
 	return READ_ONCE(m->test->status) == KUNIT_FAILURE;
 }
 
-/* All caches are full before and judged after each operation */
-static void judge_step(struct thread *t)
+/* Do DMA to all slots and check all caches after an operation */
+static void check_step(struct thread *t)
 {
-	struct machine *m = t->m;
+	struct reach *m = t->m;
 	unsigned int i, j, n;
 
 	for (i = 0; i < m->config.devs; i++)
@@ -852,16 +888,18 @@ static void run_step(struct thread *t, unsigned int n)
 {
 	const struct op *op = draw_op(t);
 	struct rw_semaphore *sem = &t->m->sem;
-	/* At first there is little to judge */
+	/* The first operations have few mappings to check */
 	bool strict = t->m->config.strict && n >= WARM_UP;
 
 	if (strict)
 		smmu_model_fill(t->m->model, true);
 	op->alone ? down_write(sem) : down_read(sem);
+	t->done = false;
 	op->run(t);
+	atomic_add(t->done, &t->m->done[op - ops]);
 	op->alone ? up_write(sem) : up_read(sem);
 	if (strict) {
-		judge_step(t);
+		check_step(t);
 	} else if (!t->index && !(n % CHECK_STEPS)) {
 		guard(rwsem_write)(sem);
 		smmu_model_check(t->m->model);
@@ -876,10 +914,12 @@ static int run_thread(void *data)
 	struct config *config = &t->m->config;
 	unsigned int i;
 
-	/* The processes of SVA take its place */
+	/* With SVA the thread uses the mm of the processes instead */
 	if (!(config->features & SVA))
 		kthread_use_mm(t->m->mm);
-	for (i = 0; i < config->steps && !has_failed(t->m); i++) {
+	for (i = 0; i < config->steps || (i < MAX_STEPS && find_missing(t->m)); i++) {
+		if (has_failed(t->m))
+			break;
 		run_step(t, i);
 		cond_resched();
 	}
@@ -889,7 +929,7 @@ static int run_thread(void *data)
 }
 
 /* Fill the caches from another CPU at any time */
-static int run_adversary(void *data)
+static int run_speculation(void *data)
 {
 	while (!kthread_should_stop()) {
 		smmu_model_fill(data, false);
@@ -898,7 +938,7 @@ static int run_adversary(void *data)
 	return 0;
 }
 
-static void use_two_levels(struct machine *m, struct arm_smmu_device *smmu)
+static void use_two_levels(struct reach *m, struct arm_smmu_device *smmu)
 {
 	struct arm_smmu_strtab_cfg *cfg = &smmu->strtab_cfg;
 
@@ -932,7 +972,7 @@ static void add_smmu(struct thread *t, unsigned int i)
 
 static void add_dev(struct thread *t, unsigned int i)
 {
-	struct machine *m = t->m;
+	struct reach *m = t->m;
 	const struct config *config = &m->config;
 	struct arm_smmu_fake *fake = m->fakes[i % config->smmus];
 	bool ats = config->ats || (config->mixed && rnd(t, 3));
@@ -958,8 +998,8 @@ static void add_dev(struct thread *t, unsigned int i)
 	}
 }
 
-/* Neighbours in a table, in the next table, and in others */
-static void add_domain(struct machine *m, unsigned int i)
+/* Add a domain with slots next to each other, in the next table, and in other tables */
+static void add_domain(struct reach *m, unsigned int i)
 {
 	const u64 g = m->granule, b = g * (g / 8);
 	const u64 layout[NUM_SLOTS][2] = {
@@ -989,8 +1029,8 @@ static void add_domain(struct machine *m, unsigned int i)
 	alloc_domain(m, space, &m->devs[0]);
 }
 
-/* A page of a guest, which the host maps at this IPA */
-static u64 *add_table(struct machine *m, struct guest *guest, u64 ipa)
+/* Allocate a page of a guest and map it at this IPA */
+static u64 *add_table(struct reach *m, struct guest *guest, u64 ipa)
 {
 	u64 *table = arm_smmu_fake_zalloc(m->test, SZ_4K);
 
@@ -1002,7 +1042,7 @@ static u64 *add_table(struct machine *m, struct guest *guest, u64 ipa)
 /* All guests have the same ASID, and tables of three levels at the same VA */
 static void add_guest(struct thread *t, unsigned int i)
 {
-	struct machine *m = t->m;
+	struct reach *m = t->m;
 	struct guest *guest = &m->guests[i];
 	unsigned int n;
 
@@ -1034,7 +1074,7 @@ static void add_guest(struct thread *t, unsigned int i)
 	start_guest(t, guest);
 }
 
-static void add_proc(struct machine *m, unsigned int i)
+static void add_proc(struct reach *m, unsigned int i)
 {
 	struct space *proc = &m->procs[i];
 
@@ -1045,11 +1085,11 @@ static void add_proc(struct machine *m, unsigned int i)
 	KUNIT_ASSERT_NOT_NULL(m->test, proc->mm);
 }
 
-/* Runs before the devices and the SMMUs of the test go */
+/* Runs before the devices and the SMMUs of the test are freed */
 static void end(void *data)
 {
 	struct thread *t = data;
-	struct machine *m = t->m;
+	struct reach *m = t->m;
 	struct dev *dev;
 	struct way *way;
 	unsigned int i;
@@ -1077,7 +1117,7 @@ static void end(void *data)
 
 static void add_all(struct thread *t)
 {
-	struct machine *m = t->m;
+	struct reach *m = t->m;
 	const struct config *config = &m->config;
 	unsigned int i;
 
@@ -1085,7 +1125,7 @@ static void add_all(struct thread *t)
 		add_smmu(t, i);
 	for (i = 0; i < config->devs; i++)
 		add_dev(t, i);
-	/* The core needs a granule of the kernel when devices come and go */
+	/* The core needs a granule of the kernel to add and to remove devices */
 	if (config->pgsizes)
 		m->fakes[0]->smmu.pgsize_bitmap = config->pgsizes;
 	for (i = 0; i < config->domains; i++)
@@ -1098,7 +1138,7 @@ static void add_all(struct thread *t)
 	arm_smmu_fake_add_action(m->test, end, t);
 }
 
-/* The n-th of them has the seed n, so that they do different things */
+/* The nth configuration of the suite reach has the seed n */
 #define STRICT(what, num, ...) { .name = what, .steps = num, .strict = true, .threads = 1, \
 				 .smmus = 1, .domains = 3, ##__VA_ARGS__ }
 
@@ -1119,11 +1159,11 @@ static const struct config cases[] = {
 	       .features = SVA | RIL | E2H),
 };
 
-static const struct config programs[] = {
+static const struct config sequences[] = {
 	{ "one SMMU, one thread", .steps = 300, .mixed = true, .smmus = 1,
 	  .devs = 3, .domains = 4, .threads = 1 },
 	{ "four SMMUs, three threads", .steps = 16, .mixed = true, .smmus = 4,
-	  .devs = 8, .domains = 4, .threads = 3, .adversary = true },
+	  .devs = 8, .domains = 4, .threads = 3, .speculation = true },
 	{ "eight SMMUs, two threads", .steps = 24, .mixed = true, .smmus = 8,
 	  .devs = 12, .domains = 3, .threads = 2 },
 	{ "guests", .steps = 120, .mixed = true, .ats = true, .smmus = 2,
@@ -1134,9 +1174,9 @@ static const struct config programs[] = {
 	  .smmus = 2, .devs = 4, .domains = 3, .threads = 2 },
 };
 
-static struct machine *create_machine(struct kunit *test, u64 s)
+static struct reach *create_reach(struct kunit *test, u64 s)
 {
-	struct machine *m = arm_smmu_fake_zalloc(test, sizeof(*m));
+	struct reach *m = arm_smmu_fake_zalloc(test, sizeof(*m));
 	unsigned int i;
 
 	m->test = test;
@@ -1154,7 +1194,7 @@ static struct machine *create_machine(struct kunit *test, u64 s)
 		prandom_seed_state(&m->threads[i].rng, s + i);
 		m->threads[i].uaddr = arm_smmu_fake_user_page(test);
 	}
-	/* kunit_vm_mmap() has made it */
+	/* Created by kunit_vm_mmap() */
 	m->mm = current->mm;
 	add_all(&m->threads[m->config.threads]);
 	return m;
@@ -1166,17 +1206,19 @@ static void run(struct kunit *test)
 	u64 s = seed ?: get_random_u32() | 1;
 	unsigned int cpu = cpumask_first(cpu_online_mask);
 	struct task_struct *tasks[MAX_THREADS];
-	struct machine *m;
+	const struct op *op;
+	struct reach *m;
 	unsigned int i;
 
 	if (!IS_ENABLED(CONFIG_ARM_SMMU_V3_SVA) && config->features & SVA)
 		kunit_skip(test, "needs CONFIG_ARM_SMMU_V3_SVA");
 	if (config->strict)
 		s = 1 + (config - cases);
-	kunit_info(test, "arm_smmu_v3_kunit.seed=%llu\n", s);
-	m = create_machine(test, s);
-	if (config->adversary)
-		wake_up_process(arm_smmu_fake_create_task(test, run_adversary, m->model,
+	else
+		kunit_info(test, "arm_smmu_v3_kunit.seed=%llu\n", s);
+	m = create_reach(test, s);
+	if (config->speculation)
+		wake_up_process(arm_smmu_fake_create_task(test, run_speculation, m->model,
 							  cpumask_last(cpu_online_mask)));
 	for (i = 0; i < config->threads; i++) {
 		tasks[i] = arm_smmu_fake_create_task(test, run_thread, &m->threads[i], cpu);
@@ -1187,12 +1229,15 @@ static void run(struct kunit *test)
 	for (i = 0; i < config->threads; i++)
 		arm_smmu_fake_join_task(test, tasks[i]);
 	smmu_model_check(m->model);
+	op = find_missing(m);
+	if (op && !has_failed(m))
+		KUNIT_FAIL(test, "%ps was never effective", op->run);
 	KUNIT_EXPECT_GT(test, m->model->stats.fills, m->config.steps);
 	KUNIT_EXPECT_GT(test, m->model->stats.hits, 0);
 }
 
 KUNIT_ARRAY_PARAM_DESC(cases, cases, name);
-KUNIT_ARRAY_PARAM_DESC(programs, programs, name);
+KUNIT_ARRAY_PARAM_DESC(sequences, sequences, name);
 
 static struct kunit_case reach_cases[] = {
 	KUNIT_CASE_PARAM(run, cases_gen_params),
@@ -1207,7 +1252,7 @@ static struct kunit_suite reach_suite = {
 };
 
 static struct kunit_case random_cases[] = {
-	KUNIT_CASE_PARAM_ATTR(run, programs_gen_params,
+	KUNIT_CASE_PARAM_ATTR(run, sequences_gen_params,
 			      { .speed = KUNIT_SPEED_SLOW }),
 	{}
 };

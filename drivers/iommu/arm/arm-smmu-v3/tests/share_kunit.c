@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * KUnit tests of domains that serve devices behind several SMMUs: which SMMUs may
- * share a domain, that a refusal loses nothing, and who reads the array meanwhile.
+ * KUnit tests of domains of devices behind several SMMUs: which SMMUs can share a
+ * domain, that a rejected attach changes nothing, and that RCU readers of the array
+ * of a domain do not see it change.
  */
 #include <linux/completion.h>
 #include <uapi/linux/iommufd.h>
@@ -13,16 +14,16 @@
 #define TEST_PGSIZES	(SZ_4K | SZ_2M | SZ_1G)
 #define TEST_64K	(SZ_64K | SZ_512M)
 
-/* Kinds of domains */
-static const u32 kinds[] = {
+/* Flags of domain allocations */
+static const u32 flags[] = {
 	0, IOMMU_HWPT_ALLOC_NEST_PARENT, IOMMU_HWPT_ALLOC_DIRTY_TRACKING,
 };
 
 /*
- * The second SMMU differs from the first in this. Each of them makes a domain of
- * each kind, and the device behind the other one is attached to it. That works
- * for the kinds in @there, one bit for each, with the domains of the first SMMU,
- * and for those in @back with the domains of the second.
+ * Differences of the second SMMU from the first. A domain is allocated for each SMMU
+ * and with each of the flags above, and the device behind the other SMMU is attached.
+ * Bit n of @there is set if a domain of the first SMMU with the nth flags can be
+ * attached to a device of the second one. @back is the same with SMMUs swapped.
  */
 static const struct row {
 	const char *name;
@@ -33,7 +34,7 @@ static const struct row {
 	unsigned long oas;
 	unsigned long pgsizes;
 } rows[] = {
-	/* Then it makes a stage 2 in place of a stage 1 */
+	/* Its domains without flags are of stage 2 */
 	{ "no stage 1", 2, 1,
 	  .without = ARM_SMMU_FEAT_TRANS_S1 | ARM_SMMU_FEAT_NESTING },
 	{ "no stage 2", 1, 1,
@@ -43,12 +44,12 @@ static const struct row {
 	{ "smaller addresses", 0, 3, .oas = 40 },
 	{ "64K", 0, 0, .pgsizes = TEST_64K },
 	{ "4K and 64K", 3, 3, .pgsizes = TEST_PGSIZES | TEST_64K },
-	/* 2M is a block of 4K, but no leaf granule */
+	/* 2M is a common page size, but the granules differ */
 	{ "16K", 0, 0, .pgsizes = SZ_16K | SZ_32M | SZ_2M },
 	{ "52 bits", 3, VA_BITS > 48 ? 2 : 3, .with = ARM_SMMU_FEAT_VAX },
 	{ "HTTU", 7, 3, .with = ARM_SMMU_FEAT_HA | ARM_SMMU_FEAT_HD },
 	{ "S2FWB", 1, 1, .with = ARM_SMMU_FEAT_S2FWB },
-	/* So that it is as it was */
+	/* Restores the features */
 	{ "nothing", 3, 3 },
 };
 
@@ -61,7 +62,7 @@ static void setup(struct kunit *test, struct arm_smmu_fake_master *fms[TEST_SMMU
 		fms[i] = arm_smmu_fake_add_master(arm_smmu_fake_create(test, 8), 1, 4);
 }
 
-/* All ways to let an SMMU use the table of another one follow one rule */
+/* PASIDs, vSMMUs and devices follow the same rule */
 static void try_all(struct kunit *test, struct iommu_domain *domain,
 		    struct arm_smmu_fake_master *fm, bool can, const char *what)
 {
@@ -108,10 +109,10 @@ static void share_test_rule(struct kunit *test)
 		smmu->oas = row->oas ?: oas;
 		smmu->pgsize_bitmap = row->pgsizes ?: TEST_PGSIZES;
 		smmu->features = (features | row->with) & ~row->without;
-		for (k = 0; k < 2 * ARRAY_SIZE(kinds); k++) {
+		for (k = 0; k < 2 * ARRAY_SIZE(flags); k++) {
 			way = k % 2;
 			can = (way ? row->back : row->there) & BIT(k / 2);
-			domain = iommu_paging_domain_alloc_flags(fms[way]->dev, kinds[k / 2]);
+			domain = iommu_paging_domain_alloc_flags(fms[way]->dev, flags[k / 2]);
 			if (IS_ERR(domain)) {
 				KUNIT_EXPECT_FALSE(test, can);
 				continue;
@@ -122,7 +123,7 @@ static void share_test_rule(struct kunit *test)
 	}
 }
 
-/* A reader of an array, in its RCU read section until told to leave, or too late */
+/* An RCU reader of an array. It ends when @leave is set, or after @patience. */
 struct reader {
 	struct arm_smmu_domain *smmu_domain;
 	struct completion inside;
@@ -145,7 +146,7 @@ static int read_array(void *data)
 	complete(&reader->inside);
 	while (!READ_ONCE(reader->leave) && time_before(jiffies, end))
 		cpu_relax();
-	/* Only @users may change, or the memory is no array any more */
+	/* Only @users may change. Other changes show that the array was freed. */
 	seen.users = invs->inv[0].users;
 	reader->changed = memcmp(&seen, invs->inv, sizeof(seen));
 	WRITE_ONCE(reader->late, !READ_ONCE(reader->leave));
@@ -154,8 +155,8 @@ static int read_array(void *data)
 }
 
 /*
- * Attach while the array of @read has a reader, or turn off the SMMU, which waits
- * for the reader
+ * Attach to @domain while the array of @read has an RCU reader. Without @domain
+ * disable the SMMU, which has to wait for the reader.
  */
 static void beside_reader(struct kunit *test, struct iommu_domain *read,
 			  struct arm_smmu_fake_master *fm, struct iommu_domain *domain)
@@ -178,7 +179,7 @@ static void beside_reader(struct kunit *test, struct iommu_domain *read,
 	KUNIT_EXPECT_FALSE(test, reader->changed);
 }
 
-/* A reader is not disturbed by a merge, nor by a detach and its purge */
+/* An attach and a detach do not change or free an array while it has a reader */
 static void share_test_readers(struct kunit *test)
 {
 	struct arm_smmu_fake_master *fms[TEST_SMMUS];
@@ -191,7 +192,7 @@ static void share_test_readers(struct kunit *test)
 	blocked = arm_smmu_fake_blocked(fms[0]);
 	domain = arm_smmu_fake_alloc_domain(fms[0], 0);
 	KUNIT_ASSERT_EQ(test, 0, arm_smmu_fake_attach(fms[0], domain));
-	/* One of the two leaves trash that is not at the end */
+	/* One of the two detaches leaves an entry without users before the end */
 	for (i = 0; i < TEST_SMMUS; i++) {
 		beside_reader(test, domain, fms[!i], domain);
 		beside_reader(test, domain, fms[i], blocked);

@@ -6,7 +6,7 @@
 #include "fake.h"
 #include "../trace.h"
 
-/* Two devices behind the first SMMU, one behind the second; what was traced */
+/* Two devices behind the first SMMU, one behind the second. @traced has the events. */
 struct trace {
 	struct kunit *test;
 	struct arm_smmu_fake_master *fms[3];
@@ -26,9 +26,9 @@ static void tag_put(void *data, const struct arm_smmu_domain *domain,
 	seq_printf(data, "put %u/%u%s ", tag->id, users, freed ? " freed" : "");
 }
 
-static void walk(void *data, const struct arm_smmu_domain *domain, unsigned long iova, size_t size,
-		 unsigned int entries, unsigned int smmus, unsigned int phases, unsigned int cmds,
-		 u64 nsecs)
+static void inval(void *data, const struct arm_smmu_domain *domain, unsigned long iova,
+		  size_t size, unsigned int entries, unsigned int smmus, unsigned int phases,
+		  unsigned int cmds, u64 nsecs)
 {
 	seq_printf(data, "inv %lx+%zx entries %u smmus %u phases %u cmds %u ",
 		   iova, size, entries, smmus, phases, cmds);
@@ -38,7 +38,7 @@ static void trace_off(void *data)
 {
 	unregister_trace_arm_smmu_tag_get(tag_get, data);
 	unregister_trace_arm_smmu_tag_put(tag_put, data);
-	unregister_trace_arm_smmu_inv(walk, data);
+	unregister_trace_arm_smmu_inv(inval, data);
 	tracepoint_synchronize_unregister();
 }
 
@@ -57,7 +57,7 @@ static struct trace *setup(struct kunit *test)
 	}
 	KUNIT_ASSERT_EQ(test, 0, register_trace_arm_smmu_tag_get(tag_get, &t->traced) ?:
 				 register_trace_arm_smmu_tag_put(tag_put, &t->traced) ?:
-				 register_trace_arm_smmu_inv(walk, &t->traced));
+				 register_trace_arm_smmu_inv(inval, &t->traced));
 	arm_smmu_fake_add_action(test, trace_off, &t->traced);
 	return t;
 }
@@ -69,7 +69,7 @@ static void expect(struct trace *t, const char *want)
 	t->traced.count = 0;
 }
 
-/* The file of the SMMU has @want as a line or part of one, or has not */
+/* Check that the debugfs file of the SMMU contains @want, or that it does not */
 static void expect_file(struct trace *t, unsigned int smmu, const char *want, bool has)
 {
 #ifdef CONFIG_IOMMU_DEBUGFS
@@ -96,11 +96,11 @@ static void trace_test_tags(struct kunit *test)
 	expect_file(t, 0, "users 1\ndomain", false);
 	expect_file(t, 1, "ATS sid 0x2 ssid 0 users 1\n", true);
 
-	/* One command by one of 100 on each SMMU, then ATC_INVs */
+	/* 100 TLBIs on each SMMU, then ATC_INVs */
 	arm_smmu_domain_inv_range(to_smmu_domain(domain), SZ_1G, 100 * SZ_4K, SZ_4K, true);
 	expect(t, "inv 40000000+64000 entries 5 smmus 2 phases 2 cmds 207 ");
 
-	/* As when there is no memory for a purge */
+	/* An entry without users remains, as without memory for a purge */
 	trash = arm_smmu_invs_find(arm_smmu_fake_invs(domain), &t->fms[2]->fake->smmu,
 				   INV_TYPE_S1_ASID);
 	trash->users = 0;
@@ -110,7 +110,7 @@ static void trace_test_tags(struct kunit *test)
 	expect_file(t, 1, "asid 1 unowned", true);
 	trash->users = 1;
 
-	/* The first SMMU does not answer, so its ASID is dirty */
+	/* The flush of the ASID times out on the first SMMU, so the ASID is dirty */
 	arm_smmu_fake_stop(t->fms[0]->fake, 0);
 	for (i = 0; i < 3; i++)
 		KUNIT_ASSERT_EQ(test, 0, arm_smmu_fake_block(t->fms[i]));

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * KUnit tests of vSMMUs as iommufd uses them, and of DMA while the configuration of
- * a device changes.
+ * KUnit tests of vSMMUs, initialized as by iommufd, and of DMA while the configuration
+ * of a device changes.
  */
 #include <kunit/static_stub.h>
 #include <kunit/test-bug.h>
@@ -28,17 +28,17 @@
 struct config {
 	const char *name;
 	struct iommu_domain *domains[2];
-	/* Where TEST_IOVA is, or 0 */
+	/* The output addresses of TEST_IOVA, or 0 */
 	u64 pas[2];
-	/* As v7.3 makes it */
+	/* As written by the driver of v7.3 */
 	struct arm_smmu_ste ste;
 };
 
-/* What DMA has seen: none where all configurations allow it, elsewhere, or too early */
+/* Errors of DMA during a change */
 struct seen {
-	unsigned int aborts;
-	unsigned int strays;
-	unsigned int unlisted;
+	unsigned int aborts;	/* though both configurations have a translation */
+	unsigned int strays;	/* to an address of neither configuration */
+	unsigned int unlisted;	/* by an ASID or VMID that is not in the array */
 };
 
 /* Two vSMMUs on one parent, and a device with a vDEVICE of each */
@@ -50,7 +50,7 @@ struct vsmmu {
 	struct arm_vsmmu *vsmmus[2];
 	struct iommufd_device idev;
 	struct iommufd_vdevice vdev;
-	/* An ATC_INV of a guest, and a task that issues it */
+	/* An ATC_INV of a guest, and the task that issues it */
 	struct iommu_user_data_array array;
 	struct mm_struct *mm;
 	bool held;
@@ -78,7 +78,7 @@ static struct vsmmu *setup(struct kunit *test)
 	v->dev = smmu_model_add_dev(model, v->fm);
 	smmu_model_track(&v->dev->ssids, TEST_PASID);
 	smmu_model_track(&model->tracked, TEST_IOVA);
-	/* As far as the vSMMUs look at it */
+	/* The fields that the driver uses */
 	v->idev.dev = v->fm->dev;
 	v->vdev.idev = &v->idev;
 	v->vdev.virt_id = TEST_VSID;
@@ -99,7 +99,7 @@ static void attach(struct arm_smmu_fake_master *fm, struct iommu_domain *domain)
 	KUNIT_ASSERT_EQ(fm->fake->test, 0, arm_smmu_fake_attach(fm, domain));
 }
 
-/* A domain of a vSMMU by Config, EATS and S1ContextPtr of the guest's STE */
+/* Allocate a nested domain by Config, EATS and S1ContextPtr of the guest's STE */
 static struct iommu_domain *alloc_nested(struct vsmmu *v, unsigned int i, unsigned int cfg,
 					 u64 eats, u64 table)
 {
@@ -116,9 +116,9 @@ static int refuse(struct arm_vsmmu *vsmmu, const struct iommu_user_data *user_da
 }
 
 /*
- * What keeps a guest from bypassing the cache is that the device cannot, or that
- * the parent has S2FWB. A vSMMU is for the devices of one SMMU. One that its
- * implementation refuses leaves no VMID behind.
+ * A nested domain can be attached only to a device behind the SMMU of its vSMMU. The
+ * device needs CANWBS unless the parent has S2FWB, since its guest could bypass the
+ * cache otherwise. The VMID is freed when the implementation rejects a vSMMU.
  */
 static void vsmmu_test_rules(struct kunit *test)
 {
@@ -160,7 +160,7 @@ static bool saw_atc_inv(struct vsmmu *v)
 	return seen;
 }
 
-/* The guest is not told whether its ATC_INV reaches the device */
+/* A guest's ATC_INV that is not issued because ATS is disabled counts as issued */
 static void expect_atc_inv(struct vsmmu *v, bool expected, int ret)
 {
 	v->array.entry_num = 1;
@@ -171,8 +171,8 @@ static void expect_atc_inv(struct vsmmu *v, bool expected, int ret)
 }
 
 /*
- * The guest's STE decides about ATS, and so about entries for the ATC. A guest's
- * ATC_INV is issued only while ATS is on, also across a reset.
+ * The guest's STE enables ATS, and so adds entries for the ATC to the array. A guest's
+ * ATC_INV is issued only while ATS is enabled, also during and after a reset.
  */
 static void vsmmu_test_guest_ats(struct kunit *test)
 {
@@ -195,7 +195,7 @@ static void vsmmu_test_guest_ats(struct kunit *test)
 		expect_atc_inv(v, ats[i], 0);
 	}
 
-	/* The CMD_SYNC is missing, so the guest has to do it again */
+	/* The CMD_SYNC times out, so the guest has to repeat the command */
 	arm_smmu_fake_stop(v->fake, 1);
 	expect_atc_inv(v, true, -ETIMEDOUT);
 	arm_smmu_fake_start(v->fake);
@@ -205,7 +205,7 @@ static void vsmmu_test_guest_ats(struct kunit *test)
 	pci_dev_reset_iommu_done(pdev);
 	expect_atc_inv(v, true, 0);
 
-	/* The vDEVICE goes meanwhile: the device stays blocked, without a WARN */
+	/* The vDEVICE is destroyed during a reset: the device remains blocked, without a WARN */
 	KUNIT_ASSERT_EQ(test, 0, pci_dev_reset_iommu_prepare(pdev));
 	xa_erase(&v->vsmmus[0]->core.vdevs, TEST_VSID);
 	kunit_warning_suppress(test) {
@@ -226,7 +226,7 @@ static int run_guest(void *data)
 	return 0;
 }
 
-/* The first to wait for space is the guest, and looks again after a while */
+/* The first wait is that of the guest for queue space. Delay it. */
 static int hold_guest(struct arm_smmu_queue_poll *qp)
 {
 	struct vsmmu *v = kunit_get_current_test()->priv;
@@ -242,8 +242,8 @@ static int hold_guest(struct arm_smmu_queue_poll *qp)
 }
 
 /*
- * A device is detached while an ATC_INV of its guest, which was found to be allowed,
- * waits for space. It must not follow once the detach has returned.
+ * A device is detached while an ATC_INV of its guest waits for queue space. The ATC_INV
+ * must not be issued after the detach has returned.
  */
 static void vsmmu_test_guest_detach(struct kunit *test)
 {
@@ -270,7 +270,7 @@ static void vsmmu_test_guest_detach(struct kunit *test)
 	KUNIT_EXPECT_FALSE(test, saw_atc_inv(v));
 }
 
-/* Is the id in the STE or CD in the array of the domain? */
+/* Return: true if the ASID or VMID in the CD or STE is in the array of the domain */
 static bool is_listed(struct vsmmu *v, struct iommu_domain *domain, ioasid_t pasid)
 {
 	u32 id = arm_smmu_fake_hw_id(v->fm, pasid);
@@ -305,13 +305,13 @@ static void do_dma(struct vsmmu *v)
 		at = pa == v->to->pas[way] ? v->to : v->from;
 		if (pa != at->pas[way])
 			v->seen.strays++;
-		/* What is only cached is about to be flushed */
+		/* A cached entry may have a tag that is not flushed yet */
 		else if (flags[i / 2] & MODEL_FRESH)
 			v->seen.unlisted += !is_listed(v, at->domains[way], way * TEST_PASID);
 	}
 }
 
-/* The SMMU consumes one command at a time, and before each one there is DMA */
+/* Do DMA before each command, and let the SMMU consume one command at a time */
 static int poll_with_dma(struct arm_smmu_queue_poll *qp)
 {
 	struct vsmmu *v = kunit_get_current_test()->priv;
@@ -324,7 +324,7 @@ static int poll_with_dma(struct arm_smmu_queue_poll *qp)
 	return 0;
 }
 
-/* What the writer of STEs does by itself */
+/* Writes an STE in memory, to find out if the update needs V=0 */
 struct writer {
 	struct arm_smmu_entry_writer writer;
 	struct arm_smmu_ste ste;
@@ -369,7 +369,7 @@ static void change(struct vsmmu *v, const struct config *from, const struct conf
 	if (!is_hitless(from, to))
 		v->seen.aborts = 0;
 
-	/* Now only the new one is left */
+	/* Now only the translations of the new configuration are valid */
 	v->from = to;
 	do_dma(v);
 	v->from = NULL;
@@ -379,7 +379,6 @@ static void change(struct vsmmu *v, const struct config *from, const struct conf
 			       to->name, v->seen.aborts, v->seen.strays, v->seen.unlisted);
 }
 
-/* Map an address to a page that nothing else has */
 static u64 map(struct vsmmu *v, struct iommu_domain *domain, u64 iova)
 {
 	u64 pa = smmu_model_pa(v->dev->model, SZ_4K);
@@ -388,7 +387,7 @@ static u64 map(struct vsmmu *v, struct iommu_domain *domain, u64 iova)
 	return pa;
 }
 
-/* A guest's CD, and behind it a table with one block of 1G at TEST_IOVA */
+/* A page with a guest's CD, and a table with one block of 1G at TEST_IOVA */
 static void add_guest(struct vsmmu *v, u64 ipa)
 {
 	u64 *page = arm_smmu_fake_zalloc(v->test, SZ_4K);
@@ -404,10 +403,10 @@ static void add_guest(struct vsmmu *v, u64 ipa)
 }
 
 /*
- * What v7.3 changes without V=0 in the STE is changed so, for all pairs of
- * configurations: no DMA aborts, and each goes where it went or where it will go.
- * Whatever an STE or CD brings into reach is in the array of its domain. A CD in
- * use is changed without V=0 by the exit of a process only.
+ * Change the configuration of a device, for all pairs of configurations. DMA does not
+ * abort if the driver of v7.3 changes the STE without V=0. Each access goes to the
+ * address of the old or of the new configuration. The ASID or VMID of an STE or CD is
+ * in the array of its domain. Only the exit of a process changes a CD without V=0.
  */
 static void vsmmu_test_hitless(struct kunit *test)
 {
@@ -442,12 +441,12 @@ static void vsmmu_test_hitless(struct kunit *test)
 	struct arm_smmu_device *smmu = &v->fake->smmu;
 	unsigned int i;
 
-	/* Alike, as the model mixes the words of all CDs that a stream has had */
+	/* The same tables, as the model may mix the words of all CDs of a stream */
 	add_guest(v, SZ_1M);
 	add_guest(v, SZ_2M);
 	kunit_activate_static_stub(test, arm_smmu_queue_poll, poll_with_dma);
 
-	/* Without ATS at first, then with more that the STE says */
+	/* At first without ATS, then with it and with further fields of the STE */
 	smmu->features &= ~ARM_SMMU_FEAT_ATS;
 	for (i = 0; i < 2 * ARRAY_SIZE(configs); i++) {
 		from = &configs[i % ARRAY_SIZE(configs)];
@@ -457,7 +456,7 @@ static void vsmmu_test_hitless(struct kunit *test)
 		attach(v->fm, from->domains[0]);
 		set_pasid(v, NULL, from->domains[1]);
 		from->ste = *arm_smmu_fake_ste(v->fm);
-		/* All on one parent have one VMID */
+		/* v7.3 has one VMID for a parent and its vSMMUs */
 		if (from->ste.data[2] & vmid)
 			from->ste.data[2] = (from->ste.data[2] & ~vmid) |
 					    cpu_to_le64(from->domains[0] == s2 ? 2 : 1);
@@ -466,10 +465,10 @@ static void vsmmu_test_hitless(struct kunit *test)
 			    from->domains[0] != to->domains[0])
 				continue;
 			/*
-			 * The exception: VMID and CD table of a guest are in two
-			 * words of the STE. One that has the VMID of another vSMMU
-			 * with this table would bring this guest's stage 1 into
-			 * the TLB of the other.
+			 * The exception: nested S1 of two vSMMUs with different CD
+			 * tables. VMID and CD table are in two words of the STE, so
+			 * without V=0 stage 1 of one guest could be cached with the
+			 * VMID of the other.
 			 */
 			if (from - configs == ARRAY_SIZE(configs) - 1 && from - to == 1)
 				continue;
