@@ -2,17 +2,17 @@
 """Build kernels out of tree, in build/FLAVOUR. Run it in the toolbox.
 
 FLAVOUR is check (debugging), kasan, kcsan (check and KASAN or KCSAN), 16k, 64k, module
-(check and other pages, the driver as a module), or bench (no debugging), each from
-build/linux. base-check, base-kasan, ... are the same of the untouched base. fake-bench is
-the base with the fixes and the fake SMMU, which are the first series, and with the
-benchmark of the last one. clang-check, clang-... are compiled with LLVM.
+(check with other page sizes, or with the driver as a module), or bench (no debugging), each
+from build/linux. base-check, base-kasan, ... are the same of the unmodified base. fake-bench
+is the base with the fixes and the fake SMMU, which are the first folders of the series, and
+with the benchmark of the last folder. clang-check, clang-... are compiled with LLVM.
 
-TARGET is what make is asked for, by default Image, and modules if there are some. The
-configuration is config/common.config and config/FLAVOUR.config on top of allnoconfig. An
-option in them that did not end up set is an error.
+TARGET is a target of make, by default Image, and modules for module. The configuration is
+allnoconfig with config/common.config and config/FLAVOUR.config. An option in these files
+without effect is an error.
 
-CONFIG=DIR has the fragments (default: config/). JOBS=N is the number of compilers at a
-time (default: one for each CPU).
+CONFIG=DIR has these files (default: config/). JOBS=N is the number of parallel jobs of make
+(default: one for each CPU).
 """
 import argparse
 import hashlib
@@ -199,8 +199,8 @@ class Kernel:
 
 
 def not_as_asked(fragments: str, config: str) -> list[str]:
-    """The options of FRAGMENTS that are not so in CONFIG. A later line overrules an earlier
-    one."""
+    """The options whose value in CONFIG is not that of FRAGMENTS. A later line overrides an
+    earlier one."""
     option = re.compile(r"^(?:# )?(CONFIG_\w+)(?:=| is not set).*", re.M)
     want = {m[1]: m[0] for m in option.finditer(fragments)}
     have = {m[1]: m[0] for m in option.finditer(config)}

@@ -20,11 +20,12 @@ from testbed.series.mails import MAILS, fixes as alone
 KERNEL = REPO / "scripts/kernel"
 CHECKPATCH = ["--strict", "--no-signoff", "--codespell", "--show-types",
               # The directory's pattern in MAINTAINERS covers new files there;
-              # get_maintainer.pl is asked about every mail instead.
-              "--ignore", "FILE_PATH_CHANGES"]
+              # get_maintainer.pl is asked about every mail instead. Debian's source has no
+              # history, in which to look up the commits of Fixes: tags.
+              "--ignore", "FILE_PATH_CHANGES,UNKNOWN_COMMIT_ID"]
 LISTS = {"iommu@lists.linux.dev", "kvm@vger.kernel.org"}
-# sparse 0.6.4 does not know typeof_unqual, and Kbuild turns C= off for such a one. It takes no
-# strlen() of a string for a constant, as MODULE_*() needs, and has no warnings after an error.
+# sparse 0.6.4 does not support typeof_unqual, so Kbuild ignores C= with it. For sparse, strlen()
+# of a string is not constant, as MODULE_*() needs. It prints no warnings after an error.
 SPARSE = ("CHECK=sparse -D__typeof_unqual__=__typeof__ "
           "'-D__builtin_strlen(x)=(sizeof(x)-1)'")
 CHECKED = re.compile(r"^  CHECK ", re.M)
@@ -36,7 +37,7 @@ def series() -> None:
 
 
 def fixes() -> None:
-    """every patch of the folders *-fixes applies to the base alone"""
+    """every patch of the folders *-fixes applies to the base, alone or as in needs.txt"""
     found = list(alone())
     for subject, problem in found:
         result(f"alone: {subject}", problem)
@@ -172,7 +173,7 @@ def nothing_new(tool: str, base: Sequence[str], tip: Sequence[str], since: float
 
 
 def sparse() -> None:
-    """sparse on what the series touches: nothing that the base does not say"""
+    """sparse on the directories that the series changes: no messages that the base lacks"""
     dirs, _ = touched()
     start = time.monotonic()
 
@@ -193,8 +194,8 @@ def sparse() -> None:
 
 
 def docs() -> None:
-    """the pages that the series touches with Sphinx, kernel-doc on its code: nothing that the
-    base does not say"""
+    """Sphinx on the pages that the series changes, kernel-doc on its code: no messages that the
+    base lacks"""
     code = [str(f) for f in touched()[1]]
     pages = [PurePath(name) for name in git("diff", "--name-only", "--diff-filter=d", "base",
                                             "series", "--", "Documentation/*.rst").splitlines()]
@@ -250,8 +251,8 @@ def clang() -> None:
 
 
 def bigendian() -> None:
-    """the touched directories at the tip, W=1, and sparse, on a big-endian CPU, which arm64
-    calls broken"""
+    """the touched directories at the tip for a big-endian CPU, W=1 and sparse; arm64 marks this
+    configuration as BROKEN"""
     dirs, _ = touched()
     checkout(WORKTREE, "series")
     kconfig, broken = WORKTREE / "arch/arm64/Kconfig", 'bool "Build big-endian kernel"\n'

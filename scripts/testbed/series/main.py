@@ -6,7 +6,8 @@
           the root of this repository
   check   verify that patches, branch and files are in sync, and that git am of the patches
           results in the tree of the branch
-  fixes   verify that every patch of the folders *-fixes applies to the base alone
+  fixes   verify that every patch of the folders *-fixes applies to the base alone,
+          or with those that needs.txt names
   mails   write the numbered mails and the cover letter of each folder to build/series/
   rebase  rebase the branch to the newest v7.3.y in Debian, or to LINUX=DIR, which may be
           any newer version
