@@ -413,7 +413,7 @@ static struct arm_smmu_invs *fuzz_array(const struct fuzz_list *list)
 	size_t i, spare = list->num ? list->inv[0].size_opcode % 2 : 0;
 	struct arm_smmu_invs *invs;
 
-	invs = arm_smmu_invs_alloc(list->num + spare);
+	invs = arm_smmu_invs_alloc(list->num + spare, GFP_KERNEL);
 	must(invs);
 	must(invs->max_invs == list->num + spare);
 	must(invs->num_invs == list->num + spare);
@@ -438,7 +438,7 @@ static struct arm_smmu_invs *fuzz_merge(struct fuzz_domain *domain,
 
 	fail_alloc = fail;
 	alloc_failed = false;
-	invs = arm_smmu_invs_merge(domain->invs, to_merge);
+	invs = arm_smmu_invs_merge(domain->invs, to_merge, GFP_KERNEL);
 	fail_alloc = 0;
 	fuzz_check_untouched(domain->invs, copy);
 	fuzz_check_untouched(to_merge, copy_merge);
@@ -552,7 +552,7 @@ static void fuzz_purge(struct fuzz_domain *domain, unsigned int fail)
 
 	fail_alloc = fail;
 	alloc_failed = false;
-	invs = arm_smmu_invs_purge(old);
+	invs = arm_smmu_invs_purge(old, GFP_KERNEL);
 	fail_alloc = 0;
 	must(!warnings);
 	fuzz_check_untouched(old, copy);
@@ -832,7 +832,7 @@ int fuzz_run(const u8 *data, size_t size)
 	for (i = 0; i < FUZZ_SLOTS; i++)
 		slots[i].domain = NULL;
 	for (i = 0; i < FUZZ_DOMAINS; i++) {
-		domains[i].invs = arm_smmu_invs_alloc(0);
+		domains[i].invs = arm_smmu_invs_alloc(0, GFP_KERNEL);
 		must(domains[i].invs);
 		domains[i].model.num = 0;
 	}

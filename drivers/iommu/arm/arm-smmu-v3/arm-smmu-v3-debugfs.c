@@ -48,7 +48,7 @@ static const char *const arm_smmu_debugfs_phases[] = {
 	[INV_PHASE_ATC] = "ATC",
 };
 
-/* Call this before the arrays are read */
+/* Before the arrays are read, or a tag that is allocated meanwhile seems unowned */
 static void arm_smmu_debugfs_get_ids(struct arm_smmu_pool *pool,
 				     unsigned long *ids)
 {
@@ -134,8 +134,8 @@ static void arm_smmu_debugfs_show_inv(struct seq_file *m,
 	/* Pairs with the WRITE_ONCE() in arm_smmu_invs_unref() */
 	int users = READ_ONCE(inv->users);
 	/*
-	 * The SMMU of a trash entry may have been freed. Any other SMMU waits in
-	 * arm_smmu_disable_action() for the end of this RCU read section.
+	 * The SMMU of a trash entry may have been freed. Any other SMMU is freed after
+	 * arm_smmu_disable_action(), which waits for the end of this RCU read section.
 	 */
 	const char *name = users || inv->smmu == smmu ?
 				   dev_name(inv->smmu->dev) : "-";

@@ -63,17 +63,18 @@
 /**
  * arm_smmu_invs_alloc() - Allocate an array
  * @num_invs: how many entries it has
+ * @gfp: GFP_KERNEL, or GFP_KERNEL_ACCOUNT to account the memory to the calling
+ *	process
  *
  * An array has an entry for each stream that uses ATS, which can be thousands, so
- * contiguous pages are not required. The memory is accounted to the calling process.
+ * contiguous pages are not required.
  *
  * Context: may sleep.
  * Return: the array, with all entries zero. NULL if there is no memory.
  */
-struct arm_smmu_invs *arm_smmu_invs_alloc(size_t num_invs)
+struct arm_smmu_invs *arm_smmu_invs_alloc(size_t num_invs, gfp_t gfp)
 {
-	struct arm_smmu_invs *invs =
-		kvzalloc_flex(*invs, inv, num_invs, GFP_KERNEL_ACCOUNT);
+	struct arm_smmu_invs *invs = kvzalloc_flex(*invs, inv, num_invs, gfp);
 
 	if (!invs)
 		return NULL;
@@ -138,6 +139,7 @@ static size_t arm_smmu_invs_lower_bound(const struct arm_smmu_invs *invs,
  * @invs: the array of the domain
  * @to_merge: the entries of the attachment, sorted, each key once. Their @users
  *	are not read.
+ * @gfp: as for arm_smmu_invs_alloc()
  *
  * Entries in both arrays get one more user, new entries have one. Trash is not
  * copied. @invs and @to_merge do not change, and the caller keeps them.
@@ -146,14 +148,14 @@ static size_t arm_smmu_invs_lower_bound(const struct arm_smmu_invs *invs,
  * Return: the new array, or ERR_PTR(-ENOMEM).
  */
 struct arm_smmu_invs *arm_smmu_invs_merge(struct arm_smmu_invs *invs,
-					  struct arm_smmu_invs *to_merge)
+					  struct arm_smmu_invs *to_merge, gfp_t gfp)
 {
 	struct arm_smmu_invs *new_invs;
 	struct arm_smmu_inv *new;
 	size_t i = 0, j = 0;
 
 	new_invs = arm_smmu_invs_alloc(invs->num_invs - invs->num_trashes +
-				       to_merge->num_invs);
+				       to_merge->num_invs, gfp);
 	if (!new_invs)
 		return ERR_PTR(-ENOMEM);
 
@@ -243,12 +245,13 @@ EXPORT_SYMBOL_IF_KUNIT(arm_smmu_invs_unref);
 /**
  * arm_smmu_invs_purge() - Make an array without the trash
  * @invs: the array of the domain, which does not change. The caller keeps it.
+ * @gfp: as for arm_smmu_invs_alloc()
  *
  * Context: may sleep. Serialised with the other writers by the caller.
  * Return: the new array. NULL if there is no trash, or no memory. The caller can
  * then continue to use @invs.
  */
-struct arm_smmu_invs *arm_smmu_invs_purge(struct arm_smmu_invs *invs)
+struct arm_smmu_invs *arm_smmu_invs_purge(struct arm_smmu_invs *invs, gfp_t gfp)
 {
 	struct arm_smmu_invs *new_invs;
 	size_t i, num_invs = 0;
@@ -256,7 +259,7 @@ struct arm_smmu_invs *arm_smmu_invs_purge(struct arm_smmu_invs *invs)
 	if (!invs->num_trashes)
 		return NULL;
 
-	new_invs = arm_smmu_invs_alloc(invs->num_invs - invs->num_trashes);
+	new_invs = arm_smmu_invs_alloc(invs->num_invs - invs->num_trashes, gfp);
 	if (!new_invs)
 		return NULL;
 

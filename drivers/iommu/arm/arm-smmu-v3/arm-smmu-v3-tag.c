@@ -2,9 +2,9 @@
 /*
  * IOTLB tags: the ASIDs and VMIDs of an SMMU
  *
- * Each SMMU has a name space for each of the two. The invalidation array of a
- * domain owns a tag, or a vSMMU does. A domain gets a tag on an SMMU when its
- * first device behind the SMMU is attached, and frees it after the last detach.
+ * Each SMMU has its own ASIDs and its own VMIDs. The owner of a tag is the
+ * invalidation array of a domain, or a vSMMU. A domain gets a tag on an SMMU when
+ * its first device behind the SMMU is attached, and frees it after the last detach.
  *
  * Here a tag is a struct arm_smmu_inv with @smmu, @type and @id set, which are
  * the key of its entry in the array.
@@ -112,7 +112,7 @@ void arm_smmu_tag_unkeep(struct arm_smmu_master *master)
 	master->keeps_id = false;
 }
 
-/* The tag has no owner any more. It is free, or it must be flushed if @dirty. */
+/* Release a tag from its owner. If @dirty, it is free only after another flush. */
 static void arm_smmu_tag_disown(const struct arm_smmu_inv *tag,
 				struct arm_smmu_domain *smmu_domain,
 				bool dirty)

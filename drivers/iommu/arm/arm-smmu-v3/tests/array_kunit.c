@@ -80,7 +80,8 @@ static void array_test_check(struct kunit *test, struct arm_smmu_invs *invs,
 /* Merge and remove random sets of entries. Purge after every second removal at most. */
 static void array_test_sequences(struct kunit *test)
 {
-	struct arm_smmu_invs *invs = arm_smmu_invs_alloc(0), *old, *set, *sets[TEST_ATTACHMENTS];
+	struct arm_smmu_invs *invs = arm_smmu_invs_alloc(0, GFP_KERNEL);
+	struct arm_smmu_invs *old, *set, *sets[TEST_ATTACHMENTS];
 	int users[TEST_KEYS] = {};
 	unsigned int i, step;
 	struct rnd_state rnd;
@@ -99,13 +100,13 @@ static void array_test_sequences(struct kunit *test)
 			users[set->inv[i].size_opcode] += add ? 1 : -1;
 		old = invs;
 		if (add) {
-			invs = arm_smmu_invs_merge(old, set);
+			invs = arm_smmu_invs_merge(old, set, GFP_KERNEL);
 		} else {
 			arm_smmu_invs_unref(old, set);
 			set->num_invs = 0;
 			array_test_check(test, old, users);
 			if (old->num_trashes && step % 2)
-				invs = arm_smmu_invs_purge(old);
+				invs = arm_smmu_invs_purge(old, GFP_KERNEL);
 		}
 		KUNIT_ASSERT_NOT_ERR_OR_NULL(test, invs);
 		if (invs != old) {

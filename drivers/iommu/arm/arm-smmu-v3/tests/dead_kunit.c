@@ -207,7 +207,7 @@ static void dead_test_others(struct kunit *test)
 	KUNIT_EXPECT_PTR_EQ(test, dt->dead_domain, iommu_get_domain_for_dev(dt->fm_too->dev));
 }
 
-/* An invalidation stops to wait for an SMMU when the array has no users of it any more */
+/* An invalidation no longer waits for an SMMU when the array has no users of it any more */
 static void dead_test_leaves(struct kunit *test)
 {
 	struct dead_test *dt = test->priv;

@@ -368,7 +368,7 @@ static void ids_test_sva_exit(struct kunit *test)
 	}
 }
 
-/* After the exit of its process a PASID cannot be attached again by a reset, without a WARN */
+/* A reset cannot attach a PASID again if its process has exited. This causes no WARN. */
 static void ids_test_sva_reset(struct kunit *test)
 {
 	struct ids *s = setup(test);

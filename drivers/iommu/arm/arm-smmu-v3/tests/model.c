@@ -3,7 +3,7 @@
  * A model of an SMMUv3: translation, caches, the effects of commands, and checks of
  * the contents of the caches.
  *
- * Structures are read from memory like by an SMMU, in words of 64 bits (3.21.3). The
+ * Structures are read from memory as by an SMMU, in words of 64 bits (3.21.3). The
  * caches keep all entries that the architecture allows: only a command removes an
  * entry, and no command removes more than it has to. Speculative translations fill
  * the caches between two commands.

@@ -135,7 +135,7 @@ static int queue_test_inv_task(void *data)
 	return 0;
 }
 
-/* Wait until an SMMU has consumed and has pending at least so many commands */
+/* Wait until an SMMU has consumed @consumed commands and at least @pending are pending */
 static void queue_test_wait(struct arm_smmu_fake *fake, u64 consumed, unsigned int pending)
 {
 	while (arm_smmu_fake_queue_pending(&fake->queue) < pending ||
@@ -225,7 +225,7 @@ static void queue_test_blocked(struct kunit *test)
 		queue_test_wait(fake, num + TEST_PAGES, 0);
 		queue_test_wait(slow, 0, TEST_PAGES + 1);
 
-		/* Needs space that only the waiting task could free if it kept the queue */
+		/* If the waiting task held the queue lock, no other task could free this space */
 		queue_test_issue(fake, 2 * TEST_QUEUE);
 		queue_test_issue(qt->fakes[2], 2 * TEST_QUEUE);
 		KUNIT_EXPECT_EQ(test, arm_smmu_fake_queue_pending(&slow->queue),

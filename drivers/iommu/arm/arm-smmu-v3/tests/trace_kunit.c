@@ -100,7 +100,7 @@ static void trace_test_tags(struct kunit *test)
 	arm_smmu_domain_inv_range(to_smmu_domain(domain), SZ_1G, 100 * SZ_4K, SZ_4K, true);
 	expect(t, "inv 40000000+64000 entries 5 smmus 2 phases 2 cmds 207 ");
 
-	/* An entry without users remains, as without memory for a purge */
+	/* Leave an entry without users, as if there were no memory for a purge */
 	trash = arm_smmu_invs_find(arm_smmu_fake_invs(domain), &t->fms[2]->fake->smmu,
 				   INV_TYPE_S1_ASID);
 	trash->users = 0;
