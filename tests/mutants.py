@@ -382,11 +382,11 @@ FUZZ = [
      "			*new = invs->inv[i++];\n",
      "			*new = invs->inv[i++];\n			if (!cmp)\n				new->pgsize = to_merge->inv[j].pgsize;\n"),
     ("a merge takes memory for trash", INVS,
-     "	new_invs = arm_smmu_invs_alloc(invs->num_invs - invs->num_trashes +\n				       to_merge->num_invs);\n",
-     "	new_invs = arm_smmu_invs_alloc(invs->num_invs + to_merge->num_invs);\n"),
+     "	new_invs = arm_smmu_invs_alloc(invs->num_invs - invs->num_trashes +\n				       to_merge->num_invs, gfp);\n",
+     "	new_invs = arm_smmu_invs_alloc(invs->num_invs + to_merge->num_invs, gfp);\n"),
     ("a purge takes memory for trash", INVS,
-     "	new_invs = arm_smmu_invs_alloc(invs->num_invs - invs->num_trashes);\n	if (!new_invs)\n		return NULL;\n",
-     "	new_invs = arm_smmu_invs_alloc(invs->num_invs);\n	if (!new_invs)\n		return NULL;\n	new_invs->num_invs -= invs->num_trashes;\n"),
+     "	new_invs = arm_smmu_invs_alloc(invs->num_invs - invs->num_trashes, gfp);\n	if (!new_invs)\n		return NULL;\n",
+     "	new_invs = arm_smmu_invs_alloc(invs->num_invs, gfp);\n	if (!new_invs)\n		return NULL;\n	new_invs->num_invs -= invs->num_trashes;\n"),
 ]
 
 VMM_TWO = [
