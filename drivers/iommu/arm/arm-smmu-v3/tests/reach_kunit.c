@@ -380,6 +380,7 @@ static void free_domain(struct reach *m, struct space *space)
 			smmu_model_free_pa(m->model, slot->pa + slot->lo, slot->hi - slot->lo);
 		slot->lo = 0;
 		slot->hi = 0;
+		slot->written = false;
 	}
 	iommu_domain_free(space->domain);
 }
