@@ -287,6 +287,9 @@ KUNIT = [
     ("a reset without a vDEVICE warns", IOMMU,
      "		ret = __iommu_attach_device(group->domain, &pdev->dev,\n					    group->blocking_domain);\n		if (ret)\n",
      "		ret = __iommu_attach_device(group->domain, &pdev->dev,\n					    group->blocking_domain);\n		if (WARN_ON(ret))\n"),
+    ("a reset after the exit of a process warns", IOMMU,
+     "							    group->blocking_domain);\n			if (ret)\n",
+     "							    group->blocking_domain);\n			if (WARN_ON(ret))\n"),
 ]
 
 # Wrong access of devices, which the KUnit suites reach and random must detect with the

@@ -132,7 +132,7 @@ def coverage(lcov: str) -> tuple[dict[str, int], list[str]]:
 def fuzz_notices(tree: Path) -> list[str]:
     """The problem that the fuzzer finds in a mutant, if any."""
     run = run_fuzz(tree, new_directory("fuzz-mutant"), "fuzz", "SEED=1", f"RUNS={FUZZ_RUNS}")
-    found = re.search(r"(?:check failed|not so): .*|ERROR: \w+Sanitizer: \S+|runtime error: .*|"
+    found = re.search(r"check failed: .*|ERROR: \w+Sanitizer: \S+|runtime error: .*|"
                       "libFuzzer: timeout", run.stdout)
     if run.returncode and not found:
         raise Error(f"the fuzzer of a mutant did not run: {run.stdout[-500:]}")
