@@ -74,8 +74,8 @@ KUNIT = [
      "	if (vsmmu->vmid_dirty && arm_smmu_tag_flush(tag))\n",
      "	if (0)\n"),
     ("a failed attach keeps the tag", SMMU,
-     "	if (invst->tag_is_new)\n		arm_smmu_tag_free(&invst->tag,\n",
-     "	if (0)\n		arm_smmu_tag_free(&invst->tag,\n"),
+     "	if (invst->tag_is_new)\n		arm_smmu_tag_free(&invst->tag, state->new_smmu_domain);\n",
+     ""),
     ("the merge fails and keeps the tag", SMMU,
      "err_free_tag:\n	if (invst->tag_is_new)\n",
      "err_free_tag:\n	if (0)\n"),
@@ -91,10 +91,10 @@ KUNIT = [
     ("trash is not counted", INVS,
      "			invs->num_trashes++;\n", "			;\n"),
     ("the array is sorted by SMMU first", INVS,
-     "	return cmp_int(arm_smmu_inv_phase(a), arm_smmu_inv_phase(b)) ?:\n"
-     "	       cmp_int((uintptr_t)a->smmu, (uintptr_t)b->smmu) ?:\n",
-     "	return cmp_int((uintptr_t)a->smmu, (uintptr_t)b->smmu) ?:\n"
-     "	       cmp_int(arm_smmu_inv_phase(a), arm_smmu_inv_phase(b)) ?:\n"),
+     "		return cmp_int(arm_smmu_inv_phase(a), arm_smmu_inv_phase(b)) ?:\n"
+     "		       cmp_int((uintptr_t)a->smmu, (uintptr_t)b->smmu) ?:\n",
+     "		return cmp_int((uintptr_t)a->smmu, (uintptr_t)b->smmu) ?:\n"
+     "		       cmp_int(arm_smmu_inv_phase(a), arm_smmu_inv_phase(b)) ?:\n"),
     ("no CMD_SYNC between the TLB and the ATC", SMMU_H,
      "		return INV_PHASE_ATC;\n", "		return INV_PHASE_S1_CLEAR;\n"),
     ("readers of a replaced array are not waited for", INVS,

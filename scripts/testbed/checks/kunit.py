@@ -25,13 +25,13 @@ SKIPS = r"arm-smmu-v3-order / order_test_"
 
 
 def kunit_boot(flavour: str, name: str, timeout: float = 900, leaks: bool = False,
-               suites: str = ALL, append: str = "") -> Result:
+               suites: str = ALL, append: str = "", short: bool = False) -> Result:
     kernel_image = image(flavour)
     # A run fails if an allowed message is missing. Only the queue suite always stops an SMMU.
     stops = suites == ALL and b"arm-smmu-v3-queue" in kernel_image.read_bytes()
     return Job(Topology(smmus=1, cpus=3), kernel_image, f"leaks '{LEAKS}'" if leaks else "true",
                name=name, kunit=suites, append=append, allow=[STOPPED] * stops,
-               timeout=timeout, tests=False, directory=RUNS / flavour).run()
+               timeout=timeout, tests=False, directory=RUNS / flavour, short=short).run()
 
 
 def kunit() -> None:

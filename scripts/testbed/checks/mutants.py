@@ -1,98 +1,162 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Insert bugs into the driver, one at a time, which a test must detect."""
+"""Insert bugs into the driver, one in each kernel, which a test must detect."""
+import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import mutants as breaks
-from testbed.checks.kunit import kunit_boot
+from testbed.checks.kunit import ALL, kunit_boot
 from testbed.checks.selftests import DMA, INPUT, iommu_selftests, stress_run
 from testbed.checks.tally import kernel, result, skipped
 from testbed.checks.tools import fuzz_notices
 from testbed.machine.job import Result
 from testbed.paths import BUILD, REPO, RUNS, image
-from testbed.process import checkout, said
+from testbed.process import checkout
 from testbed.scenarios.vmm import FOUR, RMR, TWO, Machine
 
-TREE, FLAVOUR = BUILD / "mutant", "mutant-check"
-HEALTHY_LIMIT = 900             # seconds for KUnit on the healthy driver
-# The argument is a timeout in seconds, as some mutants hang.
-Watcher = Callable[[float], list[str]]
+HEALTHY_LIMIT = 900             # seconds for a test of the healthy driver
+HEALTHY = ("nothing is broken", "", "", "")
+
+
+@dataclass(frozen=True)
+class Lane:
+    """A work tree and a kernel. The next mutant is built in one lane while the machine runs
+    the kernel of the other."""
+    name: str
+
+    @property
+    def tree(self) -> Path:
+        return BUILD / f"mutant-{self.name}"
+
+    @property
+    def flavour(self) -> str:
+        return f"mutant-{self.name}-check"
+
+
+# The argument is a timeout in seconds, as some mutants hang. The result is what was wrong.
+Watcher = Callable[[Lane, float], list[str]]
 
 
 def complaints(run: Result) -> list[str]:
     return run.named("failed") + run.problems
 
 
+def suites(glob: str, leaks: bool = False) -> Watcher:
+    return lambda lane, limit: complaints(
+        kunit_boot(lane.flavour, f"mutant, {glob}", limit, leaks=leaks, suites=glob, short=True))
+
+
 def scenarios(machine: Machine) -> Watcher:
-    return lambda limit: complaints(machine.run(image(FLAVOUR), directory=RUNS / "vmm-mutant"))
+    return lambda lane, limit: complaints(
+        machine.run(image(lane.flavour), directory=RUNS / "vmm-mutant"))
 
 
-# The tests by their names in tests/mutants.py
-WATCHERS: dict[str, Watcher] = {
-    "kunit": lambda limit: complaints(kunit_boot(FLAVOUR, "kunit on a mutant", limit)),
-    "model": lambda limit: complaints(kunit_boot(FLAVOUR, "model on a mutant", limit,
-                                                 suites="arm-smmu-v3-r*")),
-    "fuzz": lambda limit: fuzz_notices(TREE),
-    "leaks": lambda limit: complaints(kunit_boot(FLAVOUR, "kunit on a mutant", limit, leaks=True)),
-    "arm_smmu_v3": lambda limit: complaints(DMA.run(FLAVOUR)),
-    "arm_smmu_v3_input": lambda limit: complaints(INPUT.run(FLAVOUR)),
-    "stress": lambda limit: complaints(stress_run(FLAVOUR, 60)),
-    "vmm-two": scenarios(TWO),
-    "vmm-four": scenarios(FOUR),
-    "vmm-rmr": scenarios(RMR),
+# The tests by their names in tests/mutants.py. Of several, the first that detects a mutant
+# counts.
+WATCHERS: dict[str, list[Watcher]] = {
+    "kunit": [suites("arm-smmu-v3-random"), suites(ALL)],
+    "model": [suites("arm-smmu-v3-random"), suites("arm-smmu-v3-reach")],
+    "fuzz": [lambda lane, limit: fuzz_notices(lane.tree)],
+    "leaks": [suites(ALL, leaks=True)],
+    "arm_smmu_v3": [lambda lane, limit: complaints(DMA.run(lane.flavour))],
+    "arm_smmu_v3_input": [lambda lane, limit: complaints(INPUT.run(lane.flavour))],
+    "stress": [lambda lane, limit: complaints(stress_run(lane.flavour, 60))],
+    "vmm-two": [scenarios(TWO)],
+    "vmm-four": [scenarios(FOUR)],
+    "vmm-rmr": [scenarios(RMR)],
 }
 ALONE = ("kunit", "model", "fuzz", "leaks")         # do not require selftests
 
 
-def broken(what: str, file: str, old: str, new: str, build: bool) -> bool:
-    """Replace the text OLD of a file by NEW in a tree, and build a kernel if BUILD."""
-    checkout(TREE, "series")
-    if file:
-        text = (TREE / file).read_text()
-        if text.count(old) != 1:
-            result(f"mutant: {what}", f"its text occurs {text.count(old)} times in {file}: "
-                   "correct tests/mutants.py")
-            return False
-        (TREE / file).write_text(text.replace(old, new))
-    if build:
-        run = said(REPO / "scripts/kernel", "-s", TREE, FLAVOUR)
-        if run.returncode:
-            result(f"mutant: {what}", f"does not build: {run.stdout}")
-            return False
-    return True
+class Mutant:
+    """A mutant that is being built in a lane."""
+
+    def __init__(self, lane: Lane, mutant: tuple[str, str, str, str], build: bool) -> None:
+        self.lane = lane
+        self.name, file, old, new = mutant
+        self.wrong, self.process = "", None
+        checkout(lane.tree, "series")
+        if file:
+            text = (lane.tree / file).read_text()
+            if text.count(old) != 1:
+                self.wrong = f"its text occurs {text.count(old)} times in {file}: correct tests/mutants.py"
+                return
+            (lane.tree / file).write_text(text.replace(old, new))
+        if build:
+            self.process = subprocess.Popen(
+                [REPO / "scripts/kernel", "-s", lane.tree, lane.flavour], text=True, errors="replace",
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+    def wait(self) -> None:
+        """Wait for the build. If it fails, this sets WRONG."""
+        if self.process:
+            said = self.process.communicate()[0]
+            if self.process.returncode:
+                self.wrong = f"does not build: {said}"
+
+    def stop(self) -> None:
+        if self.process:
+            self.process.terminate()
+        checkout(self.lane.tree, "series")
+
+
+def built(mutants: Sequence[tuple[str, str, str, str]], build: bool) -> Iterator[Mutant]:
+    """Build mutants. The next one is built while the caller uses one."""
+    lanes = Lane("a"), Lane("b")
+    following = Mutant(lanes[0], mutants[0], build)
+    try:
+        for number in range(len(mutants)):
+            current = following
+            current.wait()
+            if number + 1 < len(mutants):
+                following = Mutant(lanes[(number + 1) % 2], mutants[number + 1], build)
+            yield current
+    finally:
+        following.stop()
 
 
 def mutants(names: Sequence[str]) -> None:
-    """bugs inserted into the driver, one at a time, which a test must detect"""
+    """bugs inserted into the driver, one in each kernel, which a test must detect"""
     for name in names or WATCHERS:
         if name not in ALONE and not (iommu_selftests() and kernel("bench")):
             return
         watch(name)
-    checkout(TREE, "series")
 
 
 def watch(name: str) -> None:
-    """Run one test on all of its mutants, and first on the unmodified driver, where it must
-    pass. The timeout for the mutants depends on the time of this first run."""
-    watcher, build = WATCHERS[name], name != "fuzz"
+    """Run a test on the unmodified driver, where it must pass, and then on all of its mutants.
+    The timeout for the mutants depends on the time of this first run."""
+    watchers, limit = WATCHERS[name], HEALTHY_LIMIT
+    counts = [0] * len(watchers)
     start = time.monotonic()
-    if not broken("nothing is broken", "", "", "", build):
-        return
-    watched = time.monotonic()
-    found = watcher(HEALTHY_LIMIT)
-    limit = max(150, 3 * round(time.monotonic() - watched))
-    result(f"{name} on the healthy driver", "\n".join(found), start)
-    if found:
-        return
-    for what, file, old, new in breaks.MUTANTS[name]:
+    for mutant in built([HEALTHY, *breaks.MUTANTS[name]], name != "fuzz"):
+        begin, found = time.monotonic(), list[str]()
+        for number, watcher in enumerate(watchers):
+            if not found and not mutant.wrong:
+                found = watcher(mutant.lane, limit)
+                counts[number] += bool(found)
+        if mutant.name == HEALTHY[0]:
+            result(f"{name} on the healthy driver", "\n".join([*found, mutant.wrong]).strip(), start)
+            if found or mutant.wrong:
+                return
+            limit = max(300, 5 * round(time.monotonic() - begin))
+        else:
+            noticed(name, mutant, found, start)
         start = time.monotonic()
-        if not broken(what, file, old, new, build):
-            continue
-        found = watcher(limit)
-        if found:
-            also = f" and {len(found) - 1} more" if len(found) > 1 else ""
-            print(f"    {what}: {found[0].splitlines()[0][:90]}{also}", flush=True)
-        elif what in breaks.UNNOTICED:
-            skipped(f"mutant: {what}", f"not noticed this time: {breaks.UNNOTICED[what]}")
-            continue
-        result(f"mutant: {what} ({name})", "" if found else "no test noticed", start)
+    if len(watchers) > 1:
+        print(f"    random operations alone detect {counts[0]} of {len(breaks.MUTANTS[name])}",
+              flush=True)
+
+
+def noticed(name: str, mutant: Mutant, found: list[str], start: float) -> None:
+    """Report a mutant and what was FOUND."""
+    unnoticed = breaks.UNNOTICED.get(mutant.name)
+    if found:
+        also = f" and {len(found) - 1} more" if len(found) > 1 else ""
+        print(f"    {mutant.name}: {found[0].splitlines()[0][:90]}{also}", flush=True)
+    elif unnoticed and not mutant.wrong:
+        skipped(f"mutant: {mutant.name}", f"not noticed this time: {unnoticed}")
+        return
+    result(f"mutant: {mutant.name} ({name})", mutant.wrong or ("" if found else "no test noticed"), start)

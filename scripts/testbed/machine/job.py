@@ -11,6 +11,7 @@ edited, cached, and passed to the kernel as an ACPI table upgrade.
 import base64
 import hashlib
 import json
+import re
 import shutil
 import tempfile
 import time
@@ -27,6 +28,7 @@ from testbed.paths import CACHE, RUNS, Error, making
 
 APPEND = "console=ttyAMA0 earlycon loglevel=7 panic=-1"
 HEARTBEAT = 15                  # seconds between signs of progress
+FAILED = re.compile(f"(?:{klog.STAMP.pattern})? *not ok ")
 TABLES = 2                      # increment when the edits of ACPI tables change
 
 
@@ -163,6 +165,7 @@ class Job:
     extra: Sequence[str] = ()               # QEMU's arguments
     directory: Path | None = None           # for logs and images
     watch: Callable[[Guest], None] | None = None    # called several times a second
+    short: bool = False                     # end at the first KUnit case that fails
 
     def start(self, directory: Path, terminal: bool = False) -> Guest:
         """Start the machine. With TERMINAL the job uses the terminal of this process."""
@@ -240,6 +243,8 @@ class Job:
                 return
             if self.watch:
                 self.watch(guest)
+            if self.short and any(FAILED.match(line) for line in guest.lines("console.log")[:-1]):
+                return
             if now - beat > HEARTBEAT:
                 count = sum(bool(RESULT.match(l.strip())) for l in guest.lines("job.log"))
                 logs = [*guest.directory.rglob("console.log"), *guest.directory.rglob("job.log")]
@@ -258,6 +263,9 @@ class Job:
             first = next((i for i, l in enumerate(log) if l.startswith("KTAP version")), len(log))
             seen = parse_tap(log[first:], "KUnit")
             result.add(seen)
+            if self.short and seen.failed:      # the rest of the log is missing
+                result.problems.clear()
+                return
             if not seen.tests:
                 result.problems.append(f"KUnit: no test of this kernel matches '{self.kunit}'")
         if read_job(result, result.said):

@@ -110,9 +110,13 @@ void arm_smmu_invs_free_rcu(struct arm_smmu_invs *invs)
 static int arm_smmu_inv_cmp(const struct arm_smmu_inv *a,
 			    const struct arm_smmu_inv *b)
 {
-	return cmp_int(arm_smmu_inv_phase(a), arm_smmu_inv_phase(b)) ?:
-	       cmp_int((uintptr_t)a->smmu, (uintptr_t)b->smmu) ?:
-	       cmp_int(a->type, b->type) ?:
+	/* Entries of one type are in one phase, so most comparisons skip the phase */
+	if (a->type != b->type)
+		return cmp_int(arm_smmu_inv_phase(a), arm_smmu_inv_phase(b)) ?:
+		       cmp_int((uintptr_t)a->smmu, (uintptr_t)b->smmu) ?:
+		       cmp_int(a->type, b->type);
+
+	return cmp_int((uintptr_t)a->smmu, (uintptr_t)b->smmu) ?:
 	       cmp_int(a->id, b->id) ?:
 	       (arm_smmu_inv_is_ats(a) ? cmp_int(a->ssid, b->ssid) : 0);
 }
@@ -132,6 +136,23 @@ static size_t arm_smmu_invs_lower_bound(const struct arm_smmu_invs *invs,
 			last = mid;
 	}
 	return first;
+}
+
+/*
+ * The index of the entry with the key of @key, trash or not. @invs->num_invs if there
+ * is none. @i is a guess that is tried first: the tag of a domain on one SMMU is entry
+ * 0, and the entries of an attachment often follow each other.
+ */
+static size_t arm_smmu_invs_search(const struct arm_smmu_invs *invs, size_t i,
+				   const struct arm_smmu_inv *key)
+{
+	if (i < invs->num_invs && !arm_smmu_inv_cmp(&invs->inv[i], key))
+		return i;
+
+	i = arm_smmu_invs_lower_bound(invs, key);
+	if (i < invs->num_invs && !arm_smmu_inv_cmp(&invs->inv[i], key))
+		return i;
+	return invs->num_invs;
 }
 
 /**
@@ -212,16 +233,15 @@ void arm_smmu_invs_unref(struct arm_smmu_invs *invs,
 			 struct arm_smmu_invs *to_unref)
 {
 	size_t num_invs = invs->num_invs;
-	size_t i, j;
+	size_t i = 0, j;
 
-	for (j = 0; j != to_unref->num_invs; j++) {
+	for (j = 0; j != to_unref->num_invs; j++, i++) {
 		struct arm_smmu_inv *key = &to_unref->inv[j];
 		struct arm_smmu_inv *inv;
 
-		i = arm_smmu_invs_lower_bound(invs, key);
+		i = arm_smmu_invs_search(invs, i, key);
 		inv = &invs->inv[i];
-		if (WARN_ON(i == invs->num_invs ||
-			    arm_smmu_inv_cmp(inv, key) || !inv->users)) {
+		if (WARN_ON(i == invs->num_invs || !inv->users)) {
 			key->users = 1;
 			continue;
 		}
@@ -316,9 +336,7 @@ EXPORT_SYMBOL_IF_KUNIT(arm_smmu_invs_find);
 unsigned int arm_smmu_invs_users(const struct arm_smmu_invs *invs,
 				 const struct arm_smmu_inv *key)
 {
-	size_t i = arm_smmu_invs_lower_bound(invs, key);
+	size_t i = arm_smmu_invs_search(invs, 0, key);
 
-	if (i == invs->num_invs || arm_smmu_inv_cmp(&invs->inv[i], key))
-		return 0;
-	return invs->inv[i].users;
+	return i == invs->num_invs ? 0 : invs->inv[i].users;
 }
