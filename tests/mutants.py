@@ -30,6 +30,29 @@ KUNIT = [
     # dead_test_others
     ("an invalidation waits for space in an RCU read section", SMMU,
      "			dev_err_ratelimited(smmu->dev, \"CMDQ timeout\\n\");\n			return -EBUSY;\n", "			dev_err_ratelimited(smmu->dev, \"CMDQ timeout\\n\");\n"),
+    # array_test_sequences
+    ("the guess of a search is not compared", INVS,
+     "	if (i < invs->num_invs && !arm_smmu_inv_cmp(&invs->inv[i], key))\n		return i;\n\n", "	if (i < invs->num_invs)\n		return i;\n\n"),
+    ("entries of one type are compared without their SMMUs", INVS,
+     "	return cmp_int((uintptr_t)a->smmu, (uintptr_t)b->smmu) ?:\n	       cmp_int(a->id, b->id) ?:", "	return cmp_int(a->id, b->id) ?:"),
+    ("a move leaves the old domain locked", SMMU,
+     "	if (old && old != new)\n		mutex_unlock(&old->lock);\n", ""),
+    # queue_test_error
+    ("an illegal command is issued again", SMMU,
+     "	/* Convert the erroneous command into a CMD_SYNC */\n", "	return;\n"),
+    # vsmmu_test_guest_detach
+    ("the commands of a guest are issued after the read section", IOMMUFD,
+     "	/* FIXME always uses the main cmdq rather than trying to group by type */\n	if (num_issue)\n"
+     "		err = arm_smmu_cmdq_try_issue_cmdlist(smmu, &smmu->cmdq,\n						      &cmds->cmd, num_issue,\n"
+     "						      true);\n	rcu_read_unlock();\n",
+     "	rcu_read_unlock();\n	if (num_issue)\n"
+     "		err = arm_smmu_cmdq_try_issue_cmdlist(smmu, &smmu->cmdq,\n						      &cmds->cmd, num_issue,\n"
+     "						      true);\n"),
+    # dead_test_many
+    ("an exit of a process waits twice with interrupts disabled", SVA,
+     "	mutex_unlock(&smmu_domain->lock);\n\n	arm_smmu_domain_inv(smmu_domain);\n",
+     "	mutex_unlock(&smmu_domain->lock);\n\n	local_irq_disable();\n	arm_smmu_domain_inv(smmu_domain);\n"
+     "	arm_smmu_domain_inv(smmu_domain);\n	local_irq_enable();\n"),
     # dead_test_leaves
     ("an SMMU that has left the array is waited for", SMMU,
      "	if (i == num_invs)\n		return false;\n\n	llq.max_n_shift", "	llq.max_n_shift"),

@@ -296,19 +296,31 @@ static u64 fake_step(u64 left)
 	return arm_smmu_fake_clock.now - start;
 }
 
+/* The event that disabled interrupts for this task. 0 if the kernel does not count them. */
+static unsigned int fake_irqs_off_event(void)
+{
+#ifdef CONFIG_TRACE_IRQFLAGS
+	return current->irqtrace.hardirq_disable_event;
+#else
+	return 0;
+#endif
+}
+
 static void fake_poll_init(struct arm_smmu_device *smmu, struct arm_smmu_queue_poll *qp)
 {
-	bool off __maybe_unused = irqs_disabled();
+	struct task_struct *task = irqs_disabled() ? current : NULL;
+	unsigned int event = fake_irqs_off_event();
 
 	guard(raw_spinlock_irqsave)(&arm_smmu_fake_lock);
 	memset(qp, 0, sizeof(*qp));
 	qp->delay = 1;
 	qp->timeout = ARM_SMMU_POLL_TIMEOUT_US * NSEC_PER_USEC;
-#ifdef CONFIG_TRACE_IRQFLAGS
-	arm_smmu_fake_clock.num_joined +=
-		off && current->irqtrace.hardirq_disable_event == arm_smmu_fake_clock.irqs_off;
-	arm_smmu_fake_clock.irqs_off = current->irqtrace.hardirq_disable_event;
-#endif
+
+	if (!event || event != arm_smmu_fake_clock.irqs_off_event ||
+	    task != arm_smmu_fake_clock.irqs_off_task)
+		arm_smmu_fake_clock.irqs_off = 0;
+	arm_smmu_fake_clock.irqs_off_task = task;
+	arm_smmu_fake_clock.irqs_off_event = event;
 }
 
 struct fake_task {
@@ -335,15 +347,17 @@ static int fake_task_run(void *data)
 static int fake_poll(struct arm_smmu_queue_poll *qp)
 {
 	bool irqs_off = irqs_disabled();
-	u64 used;
+	u64 time;
 	int i;
 
 	scoped_guard(raw_spinlock_irqsave, &arm_smmu_fake_lock) {
 		qp->spin_cnt++;
-		qp->timeout -= fake_step(qp->timeout);
-		used = ARM_SMMU_POLL_TIMEOUT_US * NSEC_PER_USEC - qp->timeout;
-		if (irqs_off && used > arm_smmu_fake_clock.longest_wait)
-			arm_smmu_fake_clock.longest_wait = used;
+		time = fake_step(qp->timeout);
+		qp->timeout -= time;
+		if (irqs_off && current == arm_smmu_fake_clock.irqs_off_task)
+			arm_smmu_fake_clock.irqs_off += time;
+		arm_smmu_fake_clock.longest_irqs_off = max(arm_smmu_fake_clock.longest_irqs_off,
+							   arm_smmu_fake_clock.irqs_off);
 		arm_smmu_fake_clock.num_timeouts += qp->timeout < 0;
 	}
 	/* Let other CPUs take the lock */

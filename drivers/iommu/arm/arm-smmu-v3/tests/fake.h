@@ -96,10 +96,11 @@ struct arm_smmu_fake_clock {
 	bool frozen;	/* only commands that take no time are consumed */
 	bool repeat;	/* the driver has to issue CFGI and TLBI commands twice */
 	unsigned int num_timeouts;
-	u64 longest_wait;	/* with interrupts disabled, in nanoseconds */
-	/* Both only with CONFIG_TRACE_IRQFLAGS */
-	unsigned int irqs_off;	/* event that disabled interrupts for the last wait */
-	unsigned int num_joined;	/* waits with interrupts disabled since another one */
+	/* Of the task that was the last to begin a wait with interrupts disabled */
+	struct task_struct *irqs_off_task;
+	unsigned int irqs_off_event;
+	u64 irqs_off;	/* its waits since it disabled interrupts, in nanoseconds */
+	u64 longest_irqs_off;
 };
 
 /* Protects all SMMUs, their models and the clock */
