@@ -365,6 +365,15 @@ class Evaluation(unittest.TestCase):
         self.assertEqual(result.problems, [])
         self.assertIn("no test of this kernel matches", self.problems("##end 0", kunit="x*")[0])
 
+    def test_short(self):
+        """Of a run that was ended early, only the reason counts."""
+        log = "KTAP version 1\n1..2\n[    1.000000] not ok 1 x\nfake-smmu.1.auto: CMD_SYNC timeout"
+        short = {"kunit": "x*", "short": True, "allow": [r"fake-smmu\.1.auto", "not there"]}
+        self.assertEqual(self.problems("", log, **short), [])
+        found = self.problems("", log + "\nWARNING: a", **short)
+        self.assertEqual([problem.split(":")[0] for problem in found], ["WARN in the kernel log"])
+        self.assertIn("it died", "\n".join(self.problems("", log, kunit="x*")))
+
 
 DSDT = """DefinitionBlock ("", "DSDT", 2, "BOCHS ", "BXPC    ", 1) { Device (\\_SB.PCI0) {
     Name (_HID, "PNP0A08")

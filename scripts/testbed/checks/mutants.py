@@ -81,13 +81,15 @@ class Mutant:
         if file:
             text = (lane.tree / file).read_text()
             if text.count(old) != 1:
-                self.wrong = f"its text occurs {text.count(old)} times in {file}: correct tests/mutants.py"
+                self.wrong = (f"its text occurs {text.count(old)} times in {file}: "
+                              "correct tests/mutants.py")
                 return
             (lane.tree / file).write_text(text.replace(old, new))
         if build:
             self.process = subprocess.Popen(
-                [REPO / "scripts/kernel", "-s", lane.tree, lane.flavour], text=True, errors="replace",
-                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+                [REPO / "scripts/kernel", "-s", lane.tree, lane.flavour], text=True,
+                errors="replace", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT)
 
     def wait(self) -> None:
         """Wait for the build. If it fails, this sets WRONG."""
@@ -138,7 +140,8 @@ def watch(name: str) -> None:
                 found = watcher(mutant.lane, limit)
                 counts[number] += bool(found)
         if mutant.name == HEALTHY[0]:
-            result(f"{name} on the healthy driver", "\n".join([*found, mutant.wrong]).strip(), start)
+            result(f"{name} on the healthy driver", "\n".join([*found, mutant.wrong]).strip(),
+                   start)
             if found or mutant.wrong:
                 return
             limit = max(300, 5 * round(time.monotonic() - begin))
@@ -159,4 +162,5 @@ def noticed(name: str, mutant: Mutant, found: list[str], start: float) -> None:
     elif unnoticed and not mutant.wrong:
         skipped(f"mutant: {mutant.name}", f"not noticed this time: {unnoticed}")
         return
-    result(f"mutant: {mutant.name} ({name})", mutant.wrong or ("" if found else "no test noticed"), start)
+    result(f"mutant: {mutant.name} ({name})",
+           mutant.wrong or ("" if found else "no test noticed"), start)

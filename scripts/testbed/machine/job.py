@@ -28,6 +28,7 @@ from testbed.paths import CACHE, RUNS, Error, making
 
 APPEND = "console=ttyAMA0 earlycon loglevel=7 panic=-1"
 HEARTBEAT = 15                  # seconds between signs of progress
+REPORT = 2                      # seconds for the rest of a report
 FAILED = re.compile(f"(?:{klog.STAMP.pattern})? *not ok ")
 TABLES = 2                      # increment when the edits of ACPI tables change
 
@@ -165,7 +166,7 @@ class Job:
     extra: Sequence[str] = ()               # QEMU's arguments
     directory: Path | None = None           # for logs and images
     watch: Callable[[Guest], None] | None = None    # called several times a second
-    short: bool = False                     # end at the first KUnit case that fails
+    short: bool = False                     # end when a KUnit case fails or the kernel complains
 
     def start(self, directory: Path, terminal: bool = False) -> Guest:
         """Start the machine. With TERMINAL the job uses the terminal of this process."""
@@ -221,6 +222,11 @@ class Job:
                       "of the job")
         return result
 
+    def is_wrong(self, line: str) -> bool:
+        """Whether a line of the kernel log is a failed test or an unexpected bad line."""
+        return bool(FAILED.match(line) or
+                    klog.bad(line) and not any(re.search(a, line) for a in self.allow))
+
     def empty_directory(self) -> Path:
         if not self.directory:
             RUNS.mkdir(parents=True, exist_ok=True)
@@ -235,16 +241,19 @@ class Job:
 
     def wait(self, guest: Guest, start: float) -> None:
         """Wait until QEMU ends or the timeout expires, and show progress."""
-        beat = start
+        beat, end, read = start, start + self.timeout, 0
         while guest.process.poll() is None:
             now = time.monotonic()
-            if now - start > self.timeout:
+            if now > end:
                 guest.timed_out = True
                 return
             if self.watch:
                 self.watch(guest)
-            if self.short and any(FAILED.match(line) for line in guest.lines("console.log")[:-1]):
-                return
+            if self.short:
+                lines = guest.lines("console.log")
+                if any(map(self.is_wrong, lines[read:])):
+                    end = min(end, now + REPORT)
+                read = max(0, len(lines) - 1)
             if now - beat > HEARTBEAT:
                 count = sum(bool(RESULT.match(l.strip())) for l in guest.lines("job.log"))
                 logs = [*guest.directory.rglob("console.log"), *guest.directory.rglob("job.log")]
@@ -263,8 +272,9 @@ class Job:
             first = next((i for i, l in enumerate(log) if l.startswith("KTAP version")), len(log))
             seen = parse_tap(log[first:], "KUnit")
             result.add(seen)
-            if self.short and seen.failed:      # the rest of the log is missing
-                result.problems.clear()
+            if self.short and any(map(self.is_wrong, result.console)):
+                # The rest of the log is missing.
+                result.problems = klog.scan_log([l for l in result.console if self.is_wrong(l)])
                 return
             if not seen.tests:
                 result.problems.append(f"KUnit: no test of this kernel matches '{self.kunit}'")
