@@ -315,8 +315,9 @@ static void dead_test_many(struct kunit *test)
 	mmput(mm);
 	KUNIT_EXPECT_EQ(test, arm_smmu_fake_num_timeouts(), 3);
 	KUNIT_EXPECT_LT(test, arm_smmu_fake_now() - start, 3 * TEST_TIMEOUT + TEST_TIMEOUT / 2);
-	/* Interrupts are enabled between two waits. Two are told apart with CONFIG_TRACE_IRQFLAGS. */
-	KUNIT_EXPECT_LT(test, arm_smmu_fake_clock.longest_irqs_off, TEST_TIMEOUT + TEST_TIMEOUT / 2);
+	/* Interrupts are enabled between two waits. CONFIG_TRACE_IRQFLAGS tells them apart. */
+	KUNIT_EXPECT_LT(test, arm_smmu_fake_clock.longest_irqs_off,
+			TEST_TIMEOUT + TEST_TIMEOUT / 2);
 
 	arm_smmu_fake_start(fakes[0]);
 	arm_smmu_fake_drop_cmds(fakes[0]);
