@@ -75,8 +75,7 @@ def pages() -> None:
             continue
         run = kunit_boot(flavour, f"kunit with pages of {flavour}")
         booted(run)
-        # With 64 KiB pages kmalloc() may be sufficient for that test.
-        nothing_else_skipped(run, SKIPS + r"|arm-smmu-v3-array / array_test_beyond_kmalloc$")
+        nothing_else_skipped(run, SKIPS)
         if iommu_selftests():
             booted(DMA.run(flavour))
 

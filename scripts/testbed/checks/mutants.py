@@ -43,9 +43,10 @@ def complaints(run: Result) -> list[str]:
     return run.named("failed") + run.problems
 
 
-def suites(glob: str, leaks: bool = False) -> Watcher:
+def suites(glob: str, leaks: bool = False, append: str = "") -> Watcher:
     return lambda lane, limit: complaints(
-        kunit_boot(lane.flavour, f"mutant, {glob}", limit, leaks=leaks, suites=glob, short=True))
+        kunit_boot(lane.flavour, f"mutant, {glob}", limit, leaks=leaks, suites=glob, append=append,
+                   short=True))
 
 
 def scenarios(machine: Machine) -> Watcher:
@@ -57,7 +58,8 @@ def scenarios(machine: Machine) -> Watcher:
 # counts.
 WATCHERS: dict[str, list[Watcher]] = {
     "kunit": [suites("arm-smmu-v3-random"), suites(ALL)],
-    "model": [suites("arm-smmu-v3-random"), suites("arm-smmu-v3-reach")],
+    "model": [suites("arm-smmu-v3-random", append="arm_smmu_v3_kunit.steps=1000"),
+              suites("arm-smmu-v3-reach")],
     "fuzz": [lambda lane, limit: fuzz_notices(lane.tree)],
     "leaks": [suites(ALL, leaks=True)],
     "arm_smmu_v3": [lambda lane, limit: complaints(DMA.run(lane.flavour))],

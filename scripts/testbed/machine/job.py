@@ -241,18 +241,20 @@ class Job:
 
     def wait(self, guest: Guest, start: float) -> None:
         """Wait until QEMU ends or the timeout expires, and show progress."""
-        beat, end, read = start, start + self.timeout, 0
+        beat, wrong, read = start, 0.0, 0
         while guest.process.poll() is None:
             now = time.monotonic()
-            if now > end:
+            if now > start + self.timeout:
                 guest.timed_out = True
+                return
+            if wrong and now > wrong + REPORT:
                 return
             if self.watch:
                 self.watch(guest)
             if self.short:
                 lines = guest.lines("console.log")
-                if any(map(self.is_wrong, lines[read:])):
-                    end = min(end, now + REPORT)
+                if not wrong and any(map(self.is_wrong, lines[read:])):
+                    wrong = now
                 read = max(0, len(lines) - 1)
             if now - beat > HEARTBEAT:
                 count = sum(bool(RESULT.match(l.strip())) for l in guest.lines("job.log"))

@@ -1202,6 +1202,7 @@ static struct kunit_case arm_smmu_v3_bench_test_cases[] = {
 
 static struct kunit_suite arm_smmu_v3_bench_test_suite = {
 	.name = "arm-smmu-v3-bench",
+	.suite_exit = arm_smmu_fake_suite_exit,
 	.init = bench_init,
 	.test_cases = arm_smmu_v3_bench_test_cases,
 };

@@ -12,7 +12,6 @@
  * A fake SMMU does not translate. A model can, see struct arm_smmu_fake_ops.
  */
 #include <kunit/device.h>
-#include <kunit/fwnode.h>
 #include <kunit/platform_device.h>
 #include <kunit/static_stub.h>
 #include <linux/completion.h>
@@ -43,17 +42,12 @@ struct arm_smmu_fake_clock arm_smmu_fake_clock;
 /* The SMMUs and the devices of the running test */
 static LIST_HEAD(fake_list);
 static LIST_HEAD(fake_masters);
-
-/* SMMUs that no test uses. With @fake_keep they are kept until the end of the suite. */
+/* SMMUs that the next tests of the suite can use */
 static LIST_HEAD(fake_idle);
-static bool fake_keep;
 
-KUNIT_DEFINE_ACTION_WRAPPER(domain_free_wrapper, iommu_domain_free,
-			    struct iommu_domain *);
-KUNIT_DEFINE_ACTION_WRAPPER(device_unregister_wrapper, device_unregister,
-			    struct device *);
-KUNIT_DEFINE_ACTION_WRAPPER(kthread_stop_put_wrapper, kthread_stop_put,
-			    struct task_struct *);
+KUNIT_DEFINE_ACTION_WRAPPER(domain_free_wrapper, iommu_domain_free, struct iommu_domain *);
+KUNIT_DEFINE_ACTION_WRAPPER(device_unregister_wrapper, device_unregister, struct device *);
+KUNIT_DEFINE_ACTION_WRAPPER(kthread_stop_put_wrapper, kthread_stop_put, struct task_struct *);
 
 /**
  * arm_smmu_fake_add_action() - Call a function when the test ends
@@ -92,46 +86,31 @@ static u32 fake_prod(struct arm_smmu_fake_queue *fq)
 	return fake_index(fq, readl(fq->cmdq->q.prod_reg));
 }
 
-static void fake_step_model(struct arm_smmu_fake *fake)
+/* Write the pending MSI if it is due */
+static bool fake_write_msi(struct arm_smmu_fake_queue *fq)
 {
-	if (fake->ops)
-		fake->ops->step(fake);
+	if (!fq->msi_slot || arm_smmu_fake_clock.now < fq->msi_time)
+		return false;
+	/* After the effects of the CMD_SYNC. Pairs with the driver's wait for it. */
+	smp_store_release(fq->msi_slot, 0);
+	fq->msi_slot = NULL;
+	return true;
 }
 
-static void fake_add_msi(struct arm_smmu_fake_queue *fq, u64 addr)
+static bool fake_is_sync(struct arm_smmu_fake_queue *fq)
 {
-	unsigned int i = fq->msi_head++ % ARM_SMMU_FAKE_MSIS;
+	u64 cmd = le64_to_cpu(Q_ENT(&fq->cmdq->q, fq->next)[0]);
 
-	WARN_ON(fq->msi_head - fq->msi_tail > ARM_SMMU_FAKE_MSIS);
-	fq->msis[i].slot = phys_to_virt(addr);
-	fq->msis[i].time = arm_smmu_fake_clock.now + (u64)fq->msi_usecs * NSEC_PER_USEC;
-}
-
-static u64 fake_next_msi(struct arm_smmu_fake_queue *fq)
-{
-	return fq->msi_head == fq->msi_tail ? U64_MAX :
-	       fq->msis[fq->msi_tail % ARM_SMMU_FAKE_MSIS].time;
-}
-
-static bool fake_write_msis(struct arm_smmu_fake_queue *fq)
-{
-	bool moved = false;
-
-	for (; fake_next_msi(fq) <= arm_smmu_fake_clock.now; fq->msi_tail++) {
-		/* After the effects of the CMD_SYNC. Pairs with the driver's wait for it. */
-		smp_store_release(fq->msis[fq->msi_tail % ARM_SMMU_FAKE_MSIS].slot, 0);
-		moved = true;
-	}
-	return moved;
+	return FIELD_GET(CMDQ_0_OP, cmd) == CMDQ_OP_CMD_SYNC;
 }
 
 /* Return: true if an error keeps the command at @fq->next from being consumed */
-static bool fake_has_error(struct arm_smmu_fake_queue *fq, bool sync)
+static bool fake_has_error(struct arm_smmu_fake_queue *fq)
 {
 	u32 __iomem *cons_reg = fq->cmdq->q.cons_reg;
 
 	/* An ATC_INV timeout is reported with CONS at the CMD_SYNC */
-	if (!fq->err || (fq->err == CMDQ_ERR_CERROR_ATC_INV_IDX && !sync))
+	if (!fq->err || (fq->err == CMDQ_ERR_CERROR_ATC_INV_IDX && !fake_is_sync(fq)))
 		return false;
 	if (!fq->err_end) {
 		writel(fq->next | FIELD_PREP(CMDQ_CONS_ERR, fq->err), cons_reg);
@@ -148,32 +127,25 @@ static bool fake_has_error(struct arm_smmu_fake_queue *fq, bool sync)
 	return false;
 }
 
-static bool fake_is_sync(u64 cmd)
-{
-	return FIELD_GET(CMDQ_0_OP, cmd) == CMDQ_OP_CMD_SYNC;
-}
-
 /* Return: true if a command was consumed */
 static bool fake_consume_one(struct arm_smmu_fake_queue *fq)
 {
 	struct arm_smmu_queue *q = &fq->cmdq->q;
 	struct arm_smmu_fake *fake = fq->fake;
+	__le64 *ent = Q_ENT(q, fq->next);
 	struct arm_smmu_cmd cmd;
-	__le64 *ent;
 	bool sync;
 
 	if (fq->stopped && fq->start && arm_smmu_fake_clock.now >= fq->start)
 		fq->stopped = false;
-	if (fq->next == fq->looked || (fq->stopped && !fq->left))
+	if (fq->next == fake_prod(fq) || (fq->stopped && !fq->left))
 		return false;
 
-	ent = Q_ENT(q, fq->next);
-	if (!fq->in_sync && fake_has_error(fq, fake_is_sync(le64_to_cpu(ent[0]))))
+	if (!fq->in_sync && fake_has_error(fq))
 		return false;
 	cmd.data[0] = le64_to_cpu(ent[0]);
 	cmd.data[1] = le64_to_cpu(ent[1]);
-	sync = fake_is_sync(cmd.data[0]);
-
+	sync = fake_is_sync(fq);
 	if (sync && !fq->in_sync) {
 		fq->in_sync = true;
 		fq->sync_end = arm_smmu_fake_clock.now + (u64)fq->usecs * NSEC_PER_USEC;
@@ -181,26 +153,30 @@ static bool fake_consume_one(struct arm_smmu_fake_queue *fq)
 	if (fq->in_sync && arm_smmu_fake_clock.now < fq->sync_end)
 		return false;
 	fq->in_sync = false;
+	/* The driver has not seen yet that the CMD_SYNC is complete */
+	fq->num_early += sync && fake_index(fq, fake_prod(fq) - fq->next) > 1;
 
-	fake_step_model(fake);
-	if (fake->ops && sync)
-		fake->ops->sync(fake);
-	else if (fake->ops)
-		fake->ops->command(fake, &cmd);
-	fake_step_model(fake);
+	if (fake->ops) {
+		fake->ops->step(fake);
+		if (sync)
+			fake->ops->sync(fake);
+		else
+			fake->ops->command(fake, &cmd);
+		fake->ops->step(fake);
+	}
 
-	fake->log[fake->log_head++ % ARM_SMMU_FAKE_LOG] = (struct arm_smmu_fake_cmd){
-			.cmd = cmd,
-			.stamp = ++arm_smmu_fake_clock.stamp,
-			.issued = fq->issued[Q_IDX(&q->llq, fq->next)],
-			.time = arm_smmu_fake_clock.now,
-		};
+	fake->log[fake->log_head++ % ARM_SMMU_FAKE_LOG] = cmd;
 	if (fq->stopped)
 		fq->left--;
 	fq->next = fake_index(fq, fq->next + 1);
 	writel(fq->next, q->cons_reg);
-	if (sync && FIELD_GET(CMDQ_SYNC_0_CS, cmd.data[0]) == CMDQ_SYNC_0_CS_IRQ)
-		fake_add_msi(fq, cmd.data[1] & CMDQ_SYNC_1_MSIADDR_MASK);
+	if (sync && FIELD_GET(CMDQ_SYNC_0_CS, cmd.data[0]) == CMDQ_SYNC_0_CS_IRQ) {
+		/* With a delay only one MSI can be pending */
+		WARN_ON(fq->msi_slot);
+		fq->msi_slot = phys_to_virt(cmd.data[1] & CMDQ_SYNC_1_MSIADDR_MASK);
+		fq->msi_time = arm_smmu_fake_clock.now + (u64)fq->msi_usecs * NSEC_PER_USEC;
+		fake_write_msi(fq);
+	}
 	return true;
 }
 
@@ -212,16 +188,9 @@ static bool fake_consume(struct arm_smmu_fake *fake)
 
 	lockdep_assert_held(&arm_smmu_fake_lock);
 	list_for_each_entry(fq, &fake->queues, list) {
-		u32 prod = fake_prod(fq);
-
-		for (; fq->looked != prod;
-		     fq->looked = fake_index(fq, fq->looked + 1))
-			fq->issued[Q_IDX(&fq->cmdq->q.llq, fq->looked)] =
-				arm_smmu_fake_clock.now;
-		moved |= fake_write_msis(fq);
+		moved |= fake_write_msi(fq);
 		while (fake_consume_one(fq))
 			moved = true;
-		moved |= fake_write_msis(fq);
 	}
 	return moved;
 }
@@ -232,7 +201,8 @@ static bool fake_consume_all(void)
 	bool moved = false;
 
 	list_for_each_entry(fake, &fake_list, list) {
-		fake_step_model(fake);
+		if (fake->ops)
+			fake->ops->step(fake);
 		moved |= fake_consume(fake);
 	}
 	return moved;
@@ -250,14 +220,13 @@ static bool fake_is_driver_busy(struct arm_smmu_fake_queue *fq)
 	/* Racy against the driver. A wrong result costs one poll. */
 	if (fake_index(fq, READ_ONCE(fq->cmdq->q.llq.prod)) != prod)
 		return true;
-	return atomic_read(&fq->cmdq->lock) && fq->next == prod &&
-	       fq->msi_head == fq->msi_tail;
+	return atomic_read(&fq->cmdq->lock) && fq->next == prod && !fq->msi_slot;
 }
 
 static u64 fake_next_event(struct arm_smmu_fake_queue *fq)
 {
 	bool hangs = fq->stopped && !fq->left;
-	u64 event = fake_next_msi(fq);
+	u64 event = fq->msi_slot ? fq->msi_time : U64_MAX;
 
 	if (fq->stopped && fq->start)
 		event = min(event, fq->start);
@@ -296,28 +265,24 @@ static u64 fake_step(u64 left)
 	return arm_smmu_fake_clock.now - start;
 }
 
-/* The event that disabled interrupts for this task. 0 if the kernel does not count them. */
-static unsigned int fake_irqs_off_event(void)
-{
-#ifdef CONFIG_TRACE_IRQFLAGS
-	return current->irqtrace.hardirq_disable_event;
-#else
-	return 0;
-#endif
-}
-
 static void fake_poll_init(struct arm_smmu_device *smmu, struct arm_smmu_queue_poll *qp)
 {
 	struct task_struct *task = irqs_disabled() ? current : NULL;
-	unsigned int event = fake_irqs_off_event();
+	unsigned int event = 0;
 
+#ifdef CONFIG_TRACE_IRQFLAGS
+	/* Tells apart the times at which this task disabled interrupts */
+	event = current->irqtrace.hardirq_disable_event;
+#endif
 	guard(raw_spinlock_irqsave)(&arm_smmu_fake_lock);
 	memset(qp, 0, sizeof(*qp));
 	qp->delay = 1;
 	qp->timeout = ARM_SMMU_POLL_TIMEOUT_US * NSEC_PER_USEC;
 
-	if (!event || event != arm_smmu_fake_clock.irqs_off_event ||
-	    task != arm_smmu_fake_clock.irqs_off_task)
+	if (task && event && task == arm_smmu_fake_clock.irqs_off_task &&
+	    event == arm_smmu_fake_clock.irqs_off_event)
+		arm_smmu_fake_clock.num_joined++;
+	else
 		arm_smmu_fake_clock.irqs_off = 0;
 	arm_smmu_fake_clock.irqs_off_task = task;
 	arm_smmu_fake_clock.irqs_off_event = event;
@@ -381,13 +346,15 @@ static void fake_clock_init(struct kunit *test)
 	kunit_activate_static_stub(test, arm_smmu_erratum_repeat_tlbi_cfgi, fake_repeat);
 }
 
-/* Allocate the parts that take long: a device, its fault queue and the log */
+/* Registering an SMMU takes long: the core visits all devices of all buses */
 static struct arm_smmu_fake *fake_alloc(struct kunit *test)
 {
 	struct platform_device_info info = {
 		.name = "fake-smmu",
 		.id = PLATFORM_DEVID_AUTO,
 		.dma_mask = DMA_BIT_MASK(48),
+		/* Gives it a node, by which the driver finds the SMMU of a device */
+		.properties = (const struct property_entry[]){ {} },
 	};
 	struct arm_smmu_fake *fake;
 
@@ -400,30 +367,15 @@ static struct arm_smmu_fake *fake_alloc(struct kunit *test)
 	KUNIT_ASSERT_NOT_NULL(test, fake);
 	fake->log = vmalloc_array(ARM_SMMU_FAKE_LOG, sizeof(*fake->log));
 	KUNIT_ASSERT_NOT_NULL(test, fake->log);
-	/* The driver looks up the SMMU of a device on the platform bus */
-	fake->fwnode = fwnode_create_software_node(NULL, NULL);
-	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, fake->fwnode);
-	info.fwnode = fake->fwnode;
 	fake->pdev = platform_device_register_full(&info);
 	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, fake->pdev);
 	platform_set_drvdata(fake->pdev, &fake->smmu);
 	dev_set_dma_coherent(&fake->pdev->dev);
 	fake->iopf = iopf_queue_alloc(dev_name(&fake->pdev->dev));
 	KUNIT_ASSERT_NOT_NULL(test, fake->iopf);
+	fake->smmu.dev = &fake->pdev->dev;
+	KUNIT_ASSERT_EQ(test, 0, arm_smmu_device_register(&fake->smmu, fake->pdev->id));
 	return fake;
-}
-
-static void fake_free(struct arm_smmu_fake *fake)
-{
-	if (fake->registered) {
-		iommu_device_unregister(&fake->smmu.iommu);
-		iommu_device_sysfs_remove(&fake->smmu.iommu);
-	}
-	iopf_queue_free(fake->iopf);
-	platform_device_unregister(fake->pdev);
-	fwnode_remove_software_node(fake->fwnode);
-	vfree(fake->log);
-	kfree(fake);
 }
 
 /* Runs after all devices, domains and vSMMUs of the test were freed */
@@ -445,40 +397,33 @@ static void fake_put(void *data)
 	}
 
 	devres_release_group(smmu->dev, fake);
-	if (!fake_keep) {
-		fake_free(fake);
-		return;
-	}
-	/* smmu->iommu is on a list of the core */
+	/* smmu->iommu remains registered */
 	memset(smmu, 0, offsetof(struct arm_smmu_device, iommu));
 	memset_after(smmu, 0, iommu);
 	memset_startat(fake, 0, test);
 	list_add(&fake->list, &fake_idle);
 }
 
-/*
- * Keep fake SMMUs from one test of a suite to the next. Registering one takes long:
- * the core visits all devices of all buses.
+/**
+ * arm_smmu_fake_suite_exit() - Free the SMMUs of all tests of a suite
+ * @suite: the suite, which must have this as its suite_exit
  */
-int arm_smmu_fake_suite_init(struct kunit_suite *suite)
-{
-	fake_keep = true;
-	return 0;
-}
-
 void arm_smmu_fake_suite_exit(struct kunit_suite *suite)
 {
 	struct arm_smmu_fake *fake, *next;
 
-	fake_keep = false;
 	list_for_each_entry_safe(fake, next, &fake_idle, list) {
 		list_del(&fake->list);
-		fake_free(fake);
+		iommu_device_unregister(&fake->smmu.iommu);
+		iommu_device_sysfs_remove(&fake->smmu.iommu);
+		iopf_queue_free(fake->iopf);
+		platform_device_unregister(fake->pdev);
+		vfree(fake->log);
+		kfree(fake);
 	}
 }
 
-static void fake_init_queue(struct arm_smmu_fake *fake,
-			    struct arm_smmu_fake_queue *fq,
+static void fake_init_queue(struct arm_smmu_fake *fake, struct arm_smmu_fake_queue *fq,
 			    struct arm_smmu_cmdq *cmdq, unsigned int shift)
 {
 	struct arm_smmu_queue *q = &cmdq->q;
@@ -491,7 +436,6 @@ static void fake_init_queue(struct arm_smmu_fake *fake,
 	q->base_dma = virt_to_phys(q->base);
 	q->prod_reg = (u32 __force __iomem *)&fq->prod;
 	q->cons_reg = (u32 __force __iomem *)&fq->cons;
-	fq->issued = arm_smmu_fake_zalloc(fake->test, sizeof(*fq->issued) << shift);
 	/* A test may enable MSIs later */
 	fake->smmu.options |= ARM_SMMU_OPT_MSIPOLL;
 	KUNIT_ASSERT_EQ(fake->test, 0, arm_smmu_cmdq_init(&fake->smmu, cmdq));
@@ -517,7 +461,7 @@ static void fake_init_queue(struct arm_smmu_fake *fake,
  *
  * The test fails if an ASID or VMID is still in use at its end.
  *
- * Return: the fake SMMU, which is freed with @test. On failure the test is aborted.
+ * Return: the fake SMMU, for the time of @test. On failure the test is aborted.
  */
 struct arm_smmu_fake *arm_smmu_fake_create(struct kunit *test, unsigned int shift)
 {
@@ -563,26 +507,15 @@ struct arm_smmu_fake *arm_smmu_fake_create(struct kunit *test, unsigned int shif
 	evtq = &smmu->evtq.q;
 	evtq->llq.max_n_shift = FAKE_EVTQ_SHIFT;
 	evtq->ent_dwords = EVTQ_ENT_DWORDS;
-	evtq->base = arm_smmu_fake_zalloc(test, (EVTQ_ENT_DWORDS * sizeof(u64)) <<
-				       FAKE_EVTQ_SHIFT);
-	evtq->prod_reg = (u32 __force __iomem *)&fake->evtq_prod;
-	evtq->cons_reg = (u32 __force __iomem *)&fake->evtq_cons;
+	evtq->base = arm_smmu_fake_zalloc(test, EVTQ_ENT_DWORDS * sizeof(u64) << FAKE_EVTQ_SHIFT);
+	evtq->prod_reg = smmu->base + ARM_SMMU_EVTQ_PROD;
+	evtq->cons_reg = smmu->base + ARM_SMMU_EVTQ_CONS;
 	smmu->evtq.iopf = fake->iopf;
 
 	scoped_guard(raw_spinlock_irqsave, &arm_smmu_fake_lock)
 		list_add_tail(&fake->list, &fake_list);
 	arm_smmu_fake_add_action(test, fake_put, fake);
 	return fake;
-}
-
-/* Register an SMMU with the core, which its first device or vSMMU needs */
-void arm_smmu_fake_register(struct arm_smmu_fake *fake)
-{
-	if (fake->registered)
-		return;
-	KUNIT_ASSERT_EQ(fake->test, 0,
-			arm_smmu_device_register(&fake->smmu, fake->pdev->id));
-	fake->registered = true;
 }
 
 static struct arm_smmu_cmdq *fake_get_secondary(struct arm_smmu_device *smmu,
@@ -648,29 +581,18 @@ unsigned int arm_smmu_fake_queue_pending(struct arm_smmu_fake_queue *fq)
 bool arm_smmu_fake_event(struct arm_smmu_fake *fake, const u64 evt[EVTQ_ENT_DWORDS])
 {
 	struct arm_smmu_queue *q = &fake->smmu.evtq.q;
-	u32 cons = readl(q->cons_reg);
+	const u32 size = 1 << FAKE_EVTQ_SHIFT;
 	u32 prod = readl(q->prod_reg);
 	int i;
 
 	lockdep_assert_held(&arm_smmu_fake_lock);
-	if (Q_IDX(&q->llq, prod) == Q_IDX(&q->llq, cons) &&
-	    Q_WRP(&q->llq, prod) != Q_WRP(&q->llq, cons)) {
-		/* No further overflow until the driver has acknowledged this one */
-		if (Q_OVF(prod) == Q_OVF(cons))
-			writel(prod ^ Q_OVERFLOW_FLAG, q->prod_reg);
+	if ((prod ^ readl(q->cons_reg)) == size)
 		return false;
-	}
 	for (i = 0; i < EVTQ_ENT_DWORDS; i++)
 		Q_ENT(q, prod)[i] = cpu_to_le64(evt[i]);
-	i = (Q_WRP(&q->llq, prod) | Q_IDX(&q->llq, prod)) + 1;
 	/* Orders the record before PROD, pairs with readl() in the driver */
-	writel(Q_OVF(prod) | Q_WRP(&q->llq, i) | Q_IDX(&q->llq, i), q->prod_reg);
+	writel((prod + 1) & (2 * size - 1), q->prod_reg);
 	return true;
-}
-
-void arm_smmu_fake_handle_events(struct arm_smmu_fake *fake)
-{
-	arm_smmu_evtq_thread(0, &fake->smmu);
 }
 
 /**
@@ -685,8 +607,7 @@ void arm_smmu_fake_handle_events(struct arm_smmu_fake *fake)
  *
  * Return: the task. The caller has to wake it up.
  */
-struct task_struct *arm_smmu_fake_create_task(struct kunit *test,
-					      int (*run)(void *data),
+struct task_struct *arm_smmu_fake_create_task(struct kunit *test, int (*run)(void *data),
 					      void *data, unsigned int cpu)
 {
 	struct fake_task *ft = arm_smmu_fake_zalloc(test, sizeof(*ft));
@@ -708,12 +629,13 @@ struct task_struct *arm_smmu_fake_create_task(struct kunit *test,
  * Run a task on the last CPU and the test on the first. On one CPU a task could
  * not run while the other one waits with interrupts disabled.
  */
-struct task_struct *arm_smmu_fake_run_task(struct kunit *test,
-					   int (*run)(void *data), void *data)
+struct task_struct *arm_smmu_fake_run_task(struct kunit *test, int (*run)(void *data), void *data)
 {
 	unsigned int cpu = cpumask_first(cpu_online_mask);
 	struct task_struct *task;
 
+	if (num_online_cpus() < 2)
+		kunit_skip(test, "needs two CPUs");
 	KUNIT_ASSERT_EQ(test, 0, set_cpus_allowed_ptr(current, cpumask_of(cpu)));
 	task = arm_smmu_fake_create_task(test, run, data, cpumask_last(cpu_online_mask));
 	wake_up_process(task);
@@ -728,50 +650,18 @@ void arm_smmu_fake_join_task(struct kunit *test, struct task_struct *task)
 	wait_for_completion(&ft->done);
 }
 
-void arm_smmu_fake_stop_task(struct kunit *test, struct task_struct *task)
-{
-	kunit_release_action(test, kthread_stop_put_wrapper, task);
-}
-
 /* Read the next consumed command. Return: false if there is none */
 bool arm_smmu_fake_next_cmd(struct arm_smmu_fake *fake, struct arm_smmu_cmd *cmd)
 {
-	bool lost = false;
-
-	scoped_guard(raw_spinlock_irqsave, &arm_smmu_fake_lock) {
-		fake_consume(fake);
-		if (fake->seen == fake->log_head)
-			return false;
-		lost = fake->log_head - fake->seen > ARM_SMMU_FAKE_LOG;
-		*cmd = fake->log[fake->seen++ % ARM_SMMU_FAKE_LOG].cmd;
-	}
-	KUNIT_ASSERT_FALSE_MSG(fake->test, lost,
-			       "commands were overwritten before they were read");
+	guard(raw_spinlock_irqsave)(&arm_smmu_fake_lock);
+	fake_consume(fake);
+	if (fake->seen == fake->log_head)
+		return false;
+	/* Commands were overwritten before they were read */
+	if (fake->log_head - fake->seen > ARM_SMMU_FAKE_LOG)
+		kunit_set_failure(fake->test);
+	*cmd = fake->log[fake->seen++ % ARM_SMMU_FAKE_LOG];
 	return true;
-}
-
-/* Expect exactly these commands. Of a CMD_SYNC only the opcode is compared. */
-void arm_smmu_fake_expect_cmds(struct arm_smmu_fake *fake,
-			       const struct arm_smmu_cmd *cmds,
-			       unsigned int num)
-{
-	struct kunit *test = fake->test;
-	struct arm_smmu_cmd cmd;
-	unsigned int i;
-
-	for (i = 0; i < num; i++) {
-		KUNIT_ASSERT_TRUE_MSG(test, arm_smmu_fake_next_cmd(fake, &cmd),
-				      "only %u of %u commands", i, num);
-		if (cmds[i].data[0] == CMDQ_OP_CMD_SYNC) {
-			cmd.data[0] &= CMDQ_0_OP;
-			cmd.data[1] = 0;
-		}
-		KUNIT_EXPECT_EQ_MSG(test, cmd.data[0], cmds[i].data[0], "command %u", i);
-		KUNIT_EXPECT_EQ_MSG(test, cmd.data[1], cmds[i].data[1], "command %u", i);
-	}
-	while (arm_smmu_fake_next_cmd(fake, &cmd))
-		KUNIT_FAIL(test, "unexpected command %#llx %#llx", cmd.data[0],
-			   cmd.data[1]);
 }
 
 /* Skip the commands that the driver has issued so far */
@@ -780,28 +670,6 @@ void arm_smmu_fake_drop_cmds(struct arm_smmu_fake *fake)
 	guard(raw_spinlock_irqsave)(&arm_smmu_fake_lock);
 	fake_consume(fake);
 	fake->seen = fake->log_head;
-}
-
-/*
- * Return: the ASID, VMID or StreamID of the first entry of a type that has users, or
- * 0. @users is set to the number of its users.
- */
-u32 arm_smmu_fake_id(struct iommu_domain *domain, struct arm_smmu_fake *fake,
-		     enum arm_smmu_inv_type type, int *users)
-{
-	struct arm_smmu_invs *invs = arm_smmu_fake_invs(domain);
-	struct arm_smmu_inv *inv;
-
-	for (inv = invs->inv; inv != invs->inv + invs->num_invs; inv++) {
-		if (!inv->users || inv->smmu != &fake->smmu || inv->type != type)
-			continue;
-		if (users)
-			*users = inv->users;
-		return inv->id;
-	}
-	if (users)
-		*users = 0;
-	return 0;
 }
 
 /* Return: the VMID if stage 2 translates, else the ASID of a valid CD, or 0 */
@@ -829,20 +697,19 @@ static void fake_disown(void *data)
 }
 
 /* Set the firmware properties of a device, before it is added to its bus */
-static void fake_describe(struct arm_smmu_fake *fake, struct device *dev,
-			  u32 flags, const u32 *sids, unsigned int num_sids)
+static void fake_describe(struct arm_smmu_fake *fake, struct device *dev, u32 flags,
+			  const u32 *sids, unsigned int num_sids)
 {
 	struct kunit *test = fake->test;
 	struct iommu_fwspec *fwspec;
 
-	arm_smmu_fake_register(fake);
 	/* The core frees dev->iommu and fwspec with the device */
 	dev->iommu = kzalloc_obj(*dev->iommu);
 	KUNIT_ASSERT_NOT_NULL(test, dev->iommu);
 	mutex_init(&dev->iommu->lock);
 	fwspec = kzalloc_flex(*fwspec, ids, num_sids);
 	KUNIT_ASSERT_NOT_NULL(test, fwspec);
-	fwspec->iommu_fwnode = fwnode_handle_get(fake->fwnode);
+	fwspec->iommu_fwnode = fwnode_handle_get(dev_fwnode(&fake->pdev->dev));
 	fwspec->flags = flags | IOMMU_FWSPEC_PCI_RC_CANWBS;
 	fwspec->num_ids = num_sids;
 	memcpy(fwspec->ids, sids, num_sids * sizeof(*sids));
@@ -888,14 +755,11 @@ arm_smmu_fake_add_master(struct arm_smmu_fake *fake, u32 sid, unsigned int ssid_
 	};
 	struct kunit *test = fake->test;
 	struct platform_device *pdev;
-	struct fwnode_handle *node;
 
-	node = kunit_fwnode_create_software_node(test, properties, NULL);
-	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, node);
-	pdev = kunit_platform_device_alloc(test, "fake-master",
-					   PLATFORM_DEVID_AUTO);
+	pdev = kunit_platform_device_alloc(test, "fake-master", PLATFORM_DEVID_AUTO);
 	KUNIT_ASSERT_NOT_NULL(test, pdev);
-	device_set_node(&pdev->dev, fwnode_handle_get(node));
+	KUNIT_ASSERT_EQ(test, 0,
+			device_create_managed_software_node(&pdev->dev, properties, NULL));
 	fake_describe(fake, &pdev->dev, 0, &sid, 1);
 
 	/* The core probes the device when it is added to its bus */
@@ -928,8 +792,7 @@ static void fake_block_all(void *unused)
 }
 
 /* Free a domain at the end of the test. Devices are detached before, PASIDs are not. */
-void arm_smmu_fake_own_domain(struct arm_smmu_fake_master *fm,
-			      struct iommu_domain *domain)
+void arm_smmu_fake_own_domain(struct arm_smmu_fake_master *fm, struct iommu_domain *domain)
 {
 	arm_smmu_fake_add_action(fm->fake->test, domain_free_wrapper, domain);
 	/* Runs first */
@@ -937,19 +800,16 @@ void arm_smmu_fake_own_domain(struct arm_smmu_fake_master *fm,
 }
 
 /* Free a domain of arm_smmu_fake_own_domain() before the test ends */
-void arm_smmu_fake_free_domain(struct arm_smmu_fake_master *fm,
-			       struct iommu_domain *domain)
+void arm_smmu_fake_free_domain(struct arm_smmu_fake_master *fm, struct iommu_domain *domain)
 {
 	kunit_release_action(fm->fake->test, domain_free_wrapper, domain);
 }
 
 /* Allocate a paging domain, see arm_smmu_fake_own_domain() */
-struct iommu_domain *
-arm_smmu_fake_alloc_domain(struct arm_smmu_fake_master *fm, u32 flags)
+struct iommu_domain *arm_smmu_fake_alloc_domain(struct arm_smmu_fake_master *fm, u32 flags)
 {
-	struct iommu_domain *domain;
+	struct iommu_domain *domain = iommu_paging_domain_alloc_flags(fm->dev, flags);
 
-	domain = iommu_paging_domain_alloc_flags(fm->dev, flags);
 	KUNIT_ASSERT_NOT_ERR_OR_NULL(fm->fake->test, domain);
 	arm_smmu_fake_own_domain(fm, domain);
 	return domain;
@@ -979,9 +839,8 @@ static int fake_set_pasid_locked(struct device *dev, void *data)
  * This calls the driver under the mutex of the group, without the core, whose own
  * allocations would disturb a test that counts them.
  */
-int arm_smmu_fake_set_pasid(struct arm_smmu_fake_master *fm,
-			    struct iommu_domain *domain, ioasid_t pasid,
-			    struct iommu_domain *old)
+int arm_smmu_fake_set_pasid(struct arm_smmu_fake_master *fm, struct iommu_domain *domain,
+			    ioasid_t pasid, struct iommu_domain *old)
 {
 	struct fake_pasid fp = { domain, old, pasid };
 
@@ -989,15 +848,13 @@ int arm_smmu_fake_set_pasid(struct arm_smmu_fake_master *fm,
 }
 
 /*
- * Fail one allocation of the current task, and count allocations that are not freed.
- * failslab alone cannot do this: it does not fail GFP_KERNEL allocations until
- * user space changes its setting in debugfs.
+ * Fail one allocation of the current task. failslab alone cannot do this: it does not
+ * fail GFP_KERNEL allocations until user space changes its setting in debugfs.
  */
 static struct {
+	struct kprobe probe;
 	struct task_struct *task;
 	unsigned int fail_nth;
-	int balance;
-	bool failed;
 } fake_slab;
 
 static int fake_alloc_hook(struct kprobe *p, struct pt_regs *regs)
@@ -1007,79 +864,43 @@ static int fake_alloc_hook(struct kprobe *p, struct pt_regs *regs)
 	/* Debug objects and kmemleak handle a failure of their own allocations */
 	if (regs_get_kernel_argument(regs, 1) & (__force u64)__GFP_NOWARN)
 		return 0;
-
-	fake_slab.balance++;
 	if (!fake_slab.fail_nth || --fake_slab.fail_nth)
 		return 0;
 
-	fake_slab.balance--;
-	fake_slab.failed = true;
 	/* Return from should_failslab() without running it */
 	regs_set_return_value(regs, -ENOMEM);
 	instruction_pointer_set(regs, procedure_link_pointer(regs));
 	return 1;
 }
 
-static int fake_free_hook(struct kprobe *p, struct pt_regs *regs)
-{
-	if (current == READ_ONCE(fake_slab.task) && in_task() &&
-	    !ZERO_OR_NULL_PTR((void *)regs_get_kernel_argument(regs, 0)))
-		fake_slab.balance--;
-	return 0;
-}
-
-static struct kprobe fake_probes[2];
-static bool fake_probes_on;
-
-static void fake_probes_off(void *unused)
-{
-	WRITE_ONCE(fake_slab.task, NULL);
-	unregister_kprobe(&fake_probes[1]);
-	unregister_kprobe(&fake_probes[0]);
-	fake_probes_on = false;
-}
-
 /**
- * arm_smmu_fake_slab_start() - Count the allocations of the current task
- * @test: the test that runs
+ * arm_smmu_fake_slab_start() - Let an allocation of the current task fail
  * @fail_nth: number of the allocation that fails, from 1
  *
  * Return: 0, or an error without CONFIG_KPROBES or CONFIG_FAILSLAB.
  */
-int arm_smmu_fake_slab_start(struct kunit *test, unsigned int fail_nth)
+int arm_smmu_fake_slab_start(unsigned int fail_nth)
 {
 	int ret;
 
-	if (!fake_probes_on) {
-		fake_probes[0] = (struct kprobe){
-			.symbol_name = "should_failslab",
-			.pre_handler = fake_alloc_hook,
-		};
-		fake_probes[1] = (struct kprobe){
-			.symbol_name = "kfree",
-			.pre_handler = fake_free_hook,
-		};
-		ret = register_kprobe(&fake_probes[0]);
-		if (ret)
-			return ret;
-		KUNIT_ASSERT_EQ(test, 0, register_kprobe(&fake_probes[1]));
-		/* Unregistering takes long, so do it once, at the end of the test */
-		fake_probes_on = true;
-		arm_smmu_fake_add_action(test, fake_probes_off, NULL);
-	}
+	fake_slab.probe = (struct kprobe){
+		.symbol_name = "should_failslab",
+		.pre_handler = fake_alloc_hook,
+	};
+	ret = register_kprobe(&fake_slab.probe);
+	if (ret)
+		return ret;
 	fake_slab.fail_nth = fail_nth;
-	fake_slab.balance = 0;
-	fake_slab.failed = false;
 	WRITE_ONCE(fake_slab.task, current);
 	return 0;
 }
 
-/* Return: true if an allocation failed. @balance: number of allocations not freed */
-bool arm_smmu_fake_slab_stop(struct kunit *test, int *balance)
+/* Return: true if an allocation failed */
+bool arm_smmu_fake_slab_stop(void)
 {
 	WRITE_ONCE(fake_slab.task, NULL);
-	*balance = fake_slab.balance;
-	return fake_slab.failed;
+	unregister_kprobe(&fake_slab.probe);
+	return !fake_slab.fail_nth;
 }
 
 MODULE_IMPORT_NS("EXPORTED_FOR_KUNIT_TESTING");

@@ -24,8 +24,6 @@ struct arm_smmu_fake_ops {
 	void (*step)(struct arm_smmu_fake *fake);
 };
 
-#define ARM_SMMU_FAKE_MSIS	64
-
 /* A command queue. arm_smmu_fake_lock protects all but @prod and @cons. */
 struct arm_smmu_fake_queue {
 	struct arm_smmu_fake *fake;
@@ -34,11 +32,10 @@ struct arm_smmu_fake_queue {
 	u32 prod;		/* the registers */
 	u32 cons;
 	u32 next;		/* index of the command to be consumed next */
-	u32 looked;		/* value of @prod when it was last read */
-	u64 *issued;		/* time at which the command of a slot was published */
 	unsigned int usecs;	/* duration of a CMD_SYNC */
 	unsigned int msi_usecs;	/* delay from the end of a CMD_SYNC to its MSI */
 	u64 sync_end;		/* time at which the current CMD_SYNC completes */
+	unsigned int num_early;	/* CMD_SYNCs after which a command had been issued too early */
 	bool in_sync;
 	bool stopped;		/* after @left more commands, until @start unless 0 */
 	unsigned int left;
@@ -49,21 +46,8 @@ struct arm_smmu_fake_queue {
 	 */
 	unsigned int err;
 	u64 err_end;		/* time at which the driver handles it, or 0 */
-	/* Ring of MSIs that are not written yet */
-	struct {
-		u64 time;
-		u32 *slot;
-	} msis[ARM_SMMU_FAKE_MSIS];
-	unsigned int msi_head;
-	unsigned int msi_tail;
-};
-
-/* A consumed command. @stamp is its number among the commands of all SMMUs. */
-struct arm_smmu_fake_cmd {
-	struct arm_smmu_cmd cmd;
-	u64 stamp;
-	u64 issued;
-	u64 time;
+	u64 msi_time;		/* time at which @msi_slot is written */
+	u32 *msi_slot;		/* NULL if no MSI is pending */
 };
 
 #define ARM_SMMU_FAKE_LOG	4096
@@ -73,10 +57,8 @@ struct arm_smmu_fake {
 	struct arm_smmu_device smmu;
 	struct list_head list;	/* of the SMMUs of the test, or of the idle ones */
 	struct platform_device *pdev;
-	struct fwnode_handle *fwnode;
 	struct iopf_queue *iopf;
-	bool registered;	/* with the core */
-	struct arm_smmu_fake_cmd *log;	/* ring of consumed commands */
+	struct arm_smmu_cmd *log;	/* ring of consumed commands */
 	struct kunit *test;
 	const struct arm_smmu_fake_ops *ops;
 	void *model;		/* for @ops */
@@ -85,14 +67,11 @@ struct arm_smmu_fake {
 	struct arm_smmu_impl_ops impl_ops;
 	u64 log_head;		/* number of commands ever added to @log */
 	u64 seen;		/* number of commands that the test has read */
-	u32 evtq_prod;		/* the registers */
-	u32 evtq_cons;
 };
 
 /* The virtual clock. Creating the first SMMU of a test sets it to 0. */
 struct arm_smmu_fake_clock {
 	u64 now;
-	u64 stamp;
 	bool frozen;	/* only commands that take no time are consumed */
 	bool repeat;	/* the driver has to issue CFGI and TLBI commands twice */
 	unsigned int num_timeouts;
@@ -101,6 +80,8 @@ struct arm_smmu_fake_clock {
 	unsigned int irqs_off_event;
 	u64 irqs_off;	/* its waits since it disabled interrupts, in nanoseconds */
 	u64 longest_irqs_off;
+	/* Waits that began with interrupts disabled since before the previous wait */
+	unsigned int num_joined;
 };
 
 /* Protects all SMMUs, their models and the clock */
@@ -118,21 +99,18 @@ struct arm_smmu_fake_master {
 };
 
 /* No RCU read section is needed: only the test itself replaces the array */
-static inline struct arm_smmu_invs *
-arm_smmu_fake_invs(struct iommu_domain *domain)
+static inline struct arm_smmu_invs *arm_smmu_fake_invs(struct iommu_domain *domain)
 {
 	return rcu_dereference_protected(to_smmu_domain(domain)->invs, true);
 }
 
-static inline struct arm_smmu_ste *
-arm_smmu_fake_ste(struct arm_smmu_fake_master *fm)
+static inline struct arm_smmu_ste *arm_smmu_fake_ste(struct arm_smmu_fake_master *fm)
 {
 	return &fm->fake->smmu.strtab_cfg.linear.table[fm->master->streams[0].id];
 }
 
 /* With few bits of PASID the CD table is linear */
-static inline struct arm_smmu_cd *
-arm_smmu_fake_cd(struct arm_smmu_fake_master *fm, ioasid_t pasid)
+static inline struct arm_smmu_cd *arm_smmu_fake_cd(struct arm_smmu_fake_master *fm, ioasid_t pasid)
 {
 	return &fm->master->cd_table.linear.table[pasid];
 }
@@ -143,42 +121,30 @@ static inline unsigned int arm_smmu_fake_num_ids(struct arm_smmu_pool *pool)
 	return bitmap_weight(pool->used, pool->size) - 1;
 }
 
-static inline bool arm_smmu_fake_has_id(struct arm_smmu_pool *pool, u32 id)
-{
-	return test_bit(id, pool->used);
-}
-
 /* Limit the ASIDs and VMIDs that are allocated, but not the fields of commands */
-static inline void arm_smmu_fake_set_id_bits(struct arm_smmu_fake *fake,
-					     unsigned int bits)
+static inline void arm_smmu_fake_set_id_bits(struct arm_smmu_fake *fake, unsigned int bits)
 {
 	fake->smmu.asids.size = 1 << bits;
 	fake->smmu.vmids.size = 1 << bits;
 }
 
-static inline struct iommu_domain *
-arm_smmu_fake_blocked(struct arm_smmu_fake_master *fm)
+static inline struct iommu_domain *arm_smmu_fake_blocked(struct arm_smmu_fake_master *fm)
 {
 	return fm->fake->smmu.iommu.ops->blocked_domain;
 }
 
-static inline struct iommu_domain *
-arm_smmu_fake_identity(struct arm_smmu_fake_master *fm)
+static inline struct iommu_domain *arm_smmu_fake_identity(struct arm_smmu_fake_master *fm)
 {
 	return fm->fake->smmu.iommu.ops->identity_domain;
 }
 
-u32 arm_smmu_fake_id(struct iommu_domain *domain, struct arm_smmu_fake *fake,
-		     enum arm_smmu_inv_type type, int *users);
 u32 arm_smmu_fake_hw_id(struct arm_smmu_fake_master *fm, ioasid_t pasid);
 
 void arm_smmu_fake_add_action(struct kunit *test, kunit_action_t *action, void *data);
 void *arm_smmu_fake_zalloc(struct kunit *test, size_t size);
 
-int arm_smmu_fake_suite_init(struct kunit_suite *suite);
 void arm_smmu_fake_suite_exit(struct kunit_suite *suite);
 struct arm_smmu_fake *arm_smmu_fake_create(struct kunit *test, unsigned int shift);
-void arm_smmu_fake_register(struct arm_smmu_fake *fake);
 struct arm_smmu_fake_queue *
 arm_smmu_fake_add_queue(struct arm_smmu_fake *fake, unsigned int shift,
 			bool (*supports_cmd)(struct arm_smmu_cmd *cmd));
@@ -225,63 +191,43 @@ static inline void arm_smmu_fake_freeze(bool frozen)
 	WRITE_ONCE(arm_smmu_fake_clock.frozen, frozen);
 }
 
-struct task_struct *arm_smmu_fake_create_task(struct kunit *test,
-					      int (*run)(void *data),
+struct task_struct *arm_smmu_fake_create_task(struct kunit *test, int (*run)(void *data),
 					      void *data, unsigned int cpu);
-struct task_struct *arm_smmu_fake_run_task(struct kunit *test,
-					   int (*run)(void *data), void *data);
+struct task_struct *arm_smmu_fake_run_task(struct kunit *test, int (*run)(void *data), void *data);
 void arm_smmu_fake_join_task(struct kunit *test, struct task_struct *task);
-void arm_smmu_fake_stop_task(struct kunit *test, struct task_struct *task);
 
 bool arm_smmu_fake_next_cmd(struct arm_smmu_fake *fake, struct arm_smmu_cmd *cmd);
-void arm_smmu_fake_expect_cmds(struct arm_smmu_fake *fake,
-			       const struct arm_smmu_cmd *cmds,
-			       unsigned int num);
 void arm_smmu_fake_drop_cmds(struct arm_smmu_fake *fake);
 
-/* The last command that arm_smmu_fake_next_cmd() returned */
-static inline struct arm_smmu_fake_cmd *
-arm_smmu_fake_last_cmd(struct arm_smmu_fake *fake)
-{
-	return &fake->log[(fake->seen - 1) % ARM_SMMU_FAKE_LOG];
-}
-
 bool arm_smmu_fake_event(struct arm_smmu_fake *fake, const u64 evt[EVTQ_ENT_DWORDS]);
-void arm_smmu_fake_handle_events(struct arm_smmu_fake *fake);
 
 struct arm_smmu_fake_master *
 arm_smmu_fake_add_master(struct arm_smmu_fake *fake, u32 sid, unsigned int ssid_bits);
 struct arm_smmu_fake_master *
 arm_smmu_fake_add_pci_master(struct arm_smmu_fake *fake, const u32 *sids,
 			     unsigned int num_sids, unsigned int ssid_bits);
-struct iommu_domain *
-arm_smmu_fake_alloc_domain(struct arm_smmu_fake_master *fm, u32 flags);
-void arm_smmu_fake_own_domain(struct arm_smmu_fake_master *fm,
-			      struct iommu_domain *domain);
-void arm_smmu_fake_free_domain(struct arm_smmu_fake_master *fm,
-			       struct iommu_domain *domain);
+struct iommu_domain *arm_smmu_fake_alloc_domain(struct arm_smmu_fake_master *fm, u32 flags);
+void arm_smmu_fake_own_domain(struct arm_smmu_fake_master *fm, struct iommu_domain *domain);
+void arm_smmu_fake_free_domain(struct arm_smmu_fake_master *fm, struct iommu_domain *domain);
 int arm_smmu_fake_attach(struct arm_smmu_fake_master *fm, struct iommu_domain *domain);
-int arm_smmu_fake_set_pasid(struct arm_smmu_fake_master *fm,
-			    struct iommu_domain *domain, ioasid_t pasid,
-			    struct iommu_domain *old);
+int arm_smmu_fake_set_pasid(struct arm_smmu_fake_master *fm, struct iommu_domain *domain,
+			    ioasid_t pasid, struct iommu_domain *old);
 
 static inline int arm_smmu_fake_block(struct arm_smmu_fake_master *fm)
 {
 	return arm_smmu_fake_attach(fm, arm_smmu_fake_blocked(fm));
 }
 
-static inline int arm_smmu_fake_clear_pasid(struct arm_smmu_fake_master *fm,
-					    ioasid_t pasid,
+static inline int arm_smmu_fake_clear_pasid(struct arm_smmu_fake_master *fm, ioasid_t pasid,
 					    struct iommu_domain *old)
 {
 	return arm_smmu_fake_set_pasid(fm, arm_smmu_fake_blocked(fm), pasid, old);
 }
 
-int arm_smmu_fake_slab_start(struct kunit *test, unsigned int fail_nth);
-bool arm_smmu_fake_slab_stop(struct kunit *test, int *balance);
+int arm_smmu_fake_slab_start(unsigned int fail_nth);
+bool arm_smmu_fake_slab_stop(void);
 
-int arm_smmu_fake_vsmmu_init(struct arm_vsmmu *vsmmu,
-			     struct arm_smmu_fake *fake,
+int arm_smmu_fake_vsmmu_init(struct arm_vsmmu *vsmmu, struct arm_smmu_fake *fake,
 			     struct iommu_domain *parent);
 void arm_smmu_fake_vsmmu_destroy(void *data);
 struct arm_vsmmu *arm_smmu_fake_alloc_vsmmu(struct arm_smmu_fake *fake,
@@ -291,19 +237,11 @@ int arm_smmu_fake_guest_cmd(struct iommu_user_data_array *array, unsigned long u
 			    u64 data0, u64 data1);
 struct iommu_domain *arm_smmu_fake_init_nested(struct arm_vsmmu *vsmmu, unsigned long uaddr,
 					       u64 ste0, u64 ste1);
-struct iommu_domain *
-arm_smmu_fake_alloc_nested(struct arm_smmu_fake_master *fm,
-			   struct arm_vsmmu *vsmmu, unsigned int cfg, u64 eats);
+struct iommu_domain *arm_smmu_fake_alloc_nested(struct arm_smmu_fake_master *fm,
+						struct arm_vsmmu *vsmmu, u8 cfg, u64 eats);
 
 /* Only with CONFIG_PCI_PASID */
 struct device *arm_smmu_fake_pci_alloc(struct arm_smmu_fake *fake, u32 sid,
 				       unsigned int ssid_bits);
-u16 arm_smmu_fake_pci_ats_ctrl(struct device *dev);
-
-/* The ATS control register of a PCI device */
-static inline u16 arm_smmu_fake_ats_ctrl(struct arm_smmu_fake_master *fm)
-{
-	return IS_ENABLED(CONFIG_PCI_PASID) ? arm_smmu_fake_pci_ats_ctrl(fm->dev) : 0;
-}
 
 #endif /* _ARM_SMMU_V3_TESTS_FAKE_H */

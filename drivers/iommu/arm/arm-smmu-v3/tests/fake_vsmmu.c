@@ -7,11 +7,9 @@
 #include "fake.h"
 
 /* Initialize a vSMMU in zeroed memory. The caller has to destroy it. */
-int arm_smmu_fake_vsmmu_init(struct arm_vsmmu *vsmmu,
-			     struct arm_smmu_fake *fake,
+int arm_smmu_fake_vsmmu_init(struct arm_vsmmu *vsmmu, struct arm_smmu_fake *fake,
 			     struct iommu_domain *parent)
 {
-	arm_smmu_fake_register(fake);
 	xa_init(&vsmmu->core.vdevs);
 	vsmmu->core.type = IOMMU_VIOMMU_TYPE_ARM_SMMUV3;
 	vsmmu->core.iommu_dev = &fake->smmu.iommu;
@@ -104,9 +102,8 @@ struct iommu_domain *arm_smmu_fake_init_nested(struct arm_vsmmu *vsmmu, unsigned
 }
 
 /* Allocate a nested domain from Config and EATS, see arm_smmu_fake_own_domain() */
-struct iommu_domain *
-arm_smmu_fake_alloc_nested(struct arm_smmu_fake_master *fm,
-			   struct arm_vsmmu *vsmmu, unsigned int cfg, u64 eats)
+struct iommu_domain *arm_smmu_fake_alloc_nested(struct arm_smmu_fake_master *fm,
+						struct arm_vsmmu *vsmmu, u8 cfg, u64 eats)
 {
 	struct kunit *test = fm->fake->test;
 	struct iommu_domain *nested;

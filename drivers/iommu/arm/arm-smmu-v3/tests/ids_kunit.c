@@ -86,12 +86,12 @@ static struct ids *setup(struct kunit *test)
 /* Get the ASID or VMID of a domain, and check the number of its users */
 static u32 get_id(struct ids *s, struct iommu_domain *domain, int expected)
 {
-	int users;
-	u32 id = arm_smmu_fake_id(domain, s->fake, s->type, &users);
+	struct arm_smmu_inv *inv = arm_smmu_invs_find(arm_smmu_fake_invs(domain),
+						      &s->fake->smmu, s->type);
 
-	KUNIT_EXPECT_EQ(s->test, users, expected);
-	KUNIT_EXPECT_EQ(s->test, !!expected, id && arm_smmu_fake_has_id(s->pool, id));
-	return id;
+	KUNIT_EXPECT_EQ(s->test, inv ? inv->users : 0, expected);
+	KUNIT_EXPECT_EQ(s->test, !!expected, inv && test_bit(inv->id, s->pool->used));
+	return inv ? inv->id : 0;
 }
 
 static int attach_locked(struct device *dev, void *data)
@@ -141,7 +141,7 @@ static void ids_test_life(struct kunit *test)
 }
 
 /*
- * Expect an attach of s->fm to s->other to fail, to change nothing and to leak nothing.
+ * Expect an attach of s->fm to s->other to fail and to change nothing.
  * With @nth its nth allocation fails. Return: false if it has fewer allocations
  */
 static bool refused(struct ids *s, int expected, ioasid_t pasid, unsigned int nth)
@@ -149,22 +149,22 @@ static bool refused(struct ids *s, int expected, ioasid_t pasid, unsigned int nt
 	unsigned int num = arm_smmu_fake_num_ids(s->pool);
 	u32 id = arm_smmu_fake_hw_id(s->fm, 0);
 	struct kunit *test = s->test;
-	int ret, balance = 0;
+	struct arm_smmu_cmd cmd;
+	int ret;
 
 	arm_smmu_fake_drop_cmds(s->fake);
-	if (nth && arm_smmu_fake_slab_start(test, nth))
+	if (nth && arm_smmu_fake_slab_start(nth))
 		kunit_skip(test, "needs CONFIG_KPROBES and CONFIG_FAILSLAB");
 	if (pasid)
 		ret = arm_smmu_fake_set_pasid(s->fm, s->other, pasid, NULL);
 	else
 		ret = arm_smmu_fake_attach(s->fm, s->other);
-	if (nth && !arm_smmu_fake_slab_stop(test, &balance)) {
+	if (nth && !arm_smmu_fake_slab_stop()) {
 		KUNIT_EXPECT_EQ(test, ret, 0);
 		return false;
 	}
 	KUNIT_ASSERT_EQ_MSG(test, ret, expected, "allocation %u", nth);
-	KUNIT_EXPECT_EQ_MSG(test, balance, 0, "allocation %u", nth);
-	arm_smmu_fake_expect_cmds(s->fake, NULL, 0);
+	KUNIT_EXPECT_FALSE(test, arm_smmu_fake_next_cmd(s->fake, &cmd));
 	KUNIT_EXPECT_EQ(test, arm_smmu_fake_hw_id(s->fm, 0), id);
 	KUNIT_EXPECT_EQ(test, arm_smmu_fake_num_ids(s->pool), num);
 	KUNIT_EXPECT_EQ(test, arm_smmu_fake_invs(s->other)->num_invs, 0);
@@ -238,7 +238,6 @@ static void ids_test_no_memory(struct kunit *test)
 	arm_smmu_fake_clear_pasid(s->fm, TEST_PASID, s->other);
 }
 
-#if IS_ENABLED(CONFIG_ARM_SMMU_V3_SVA)
 KUNIT_DEFINE_ACTION_WRAPPER(mmput_wrapper, mmput, struct mm_struct *);
 
 static struct mm_struct *make_mm(struct kunit *test)
@@ -258,14 +257,13 @@ static void ids_test_sva_no_memory(struct kunit *test)
 	struct iommu_sva *handle;
 	bool failed = true;
 	unsigned int nth;
-	int balance;
 
 	s->fake->smmu.features |= ARM_SMMU_FEAT_SVA;
 	for (nth = 1; failed; nth++) {
-		if (arm_smmu_fake_slab_start(test, nth))
+		if (arm_smmu_fake_slab_start(nth))
 			kunit_skip(test, "needs CONFIG_KPROBES and CONFIG_FAILSLAB");
 		handle = iommu_sva_bind_device(s->fm->dev, mm);
-		failed = arm_smmu_fake_slab_stop(test, &balance);
+		failed = arm_smmu_fake_slab_stop();
 		KUNIT_ASSERT_EQ_MSG(test, PTR_ERR_OR_ZERO(handle), failed ? -ENOMEM : 0,
 				    "allocation %u", nth);
 		if (!failed)
@@ -358,7 +356,7 @@ static void ids_test_sva_exit(struct kunit *test)
 			 FIELD_PREP(EVTQ_0_SSID, pasid);
 		scoped_guard(raw_spinlock_irqsave, &arm_smmu_fake_lock)
 			arm_smmu_fake_event(fake, evt);
-		arm_smmu_fake_handle_events(fake);
+		arm_smmu_evtq_thread(0, &fake->smmu);
 		iommu_sva_unbind_device(handle);
 		while (arm_smmu_fake_next_cmd(fake, &cmd))
 			num_resumes += FIELD_GET(CMDQ_0_OP, cmd.data[0]) == CMDQ_OP_RESUME;
@@ -390,7 +388,6 @@ static void ids_test_sva_reset(struct kunit *test)
 	}
 	iommu_sva_unbind_device(handle);
 }
-#endif
 
 /* Return: true if a TLBI was issued before the first CFGI_STE or CFGI_CD */
 static bool flushed_first(struct ids *s, bool *cfgi_all)
@@ -507,11 +504,9 @@ static struct kunit_case ids_test_cases[] = {
 	KUNIT_CASE(ids_test_life),
 	KUNIT_CASE(ids_test_refusals),
 	KUNIT_CASE(ids_test_no_memory),
-#if IS_ENABLED(CONFIG_ARM_SMMU_V3_SVA)
 	KUNIT_CASE(ids_test_sva_no_memory),
 	KUNIT_CASE(ids_test_sva_exit),
 	KUNIT_CASE(ids_test_sva_reset),
-#endif
 	KUNIT_CASE(ids_test_timeouts),
 	KUNIT_CASE(ids_test_vsmmu_timeout),
 	KUNIT_CASE(ids_test_reserve),
@@ -520,7 +515,6 @@ static struct kunit_case ids_test_cases[] = {
 
 static struct kunit_suite ids_test_suite = {
 	.name = "arm-smmu-v3-ids",
-	.suite_init = arm_smmu_fake_suite_init,
 	.suite_exit = arm_smmu_fake_suite_exit,
 	.test_cases = ids_test_cases,
 };

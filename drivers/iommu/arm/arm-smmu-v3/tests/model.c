@@ -3,12 +3,12 @@
  * A model of an SMMUv3: translation, caches, the effects of commands, and checks of
  * the contents of the caches.
  *
- * Structures are read from memory as by an SMMU, in words of 64 bits (3.21.3). The
- * caches keep all entries that the architecture allows: only a command removes an
- * entry, and no command removes more than it has to. Speculative translations fill
- * the caches between two commands.
+ * Structures are read from memory as by an SMMU, in words of 64 bits (3.21.3). The caches
+ * keep all entries that the architecture allows: only a command removes an entry, and no
+ * command removes more than it has to. Speculative translations fill them between commands.
  *
- * Static functions are called with arm_smmu_fake_lock held.
+ * References are to the Arm SMMUv3 architecture (IHI 0070) and to the Arm ARM
+ * (DDI 0487). Static functions are called with arm_smmu_fake_lock held.
  */
 #include <linux/mm.h>
 #include <linux/pci.h>
@@ -23,20 +23,15 @@
 
 /* An entry of a TLB, walk cache or ATC, or the result of a walk */
 struct entry {
-	/* Two entries are the same if the fields before @from_sid are equal */
+	/* Two entries are the same if the fields before @dev are equal */
 	u64 ia;
 	u64 size;
 	/* A command for any part of this size removes the entry */
 	u64 inv_size;
 	/* Output address, or the address of the next table before stage 2 */
 	u64 oa;
-	u64 ttb1;
-	u64 ttb2;
-	/* Only of an ATC entry */
-	u32 sid;
-	u32 ssid;
-	u16 vmid;
-	u16 asid;
+	u64 ttb1, ttb2;
+	u16 vmid, asid;
 	u8 type;
 	/* StreamWorld EL2-E2H, which has no VMIDs (3.3.4), or EL1 */
 	u8 el2;
@@ -48,22 +43,14 @@ struct entry {
 	u8 global;
 	/* A write has to set the dirty state of the descriptor first */
 	u8 clean;
-	u8 zero;
+	u8 zero[5];	/* no padding, for memcmp() */
 	/* Origin of the entry, and the step and the head of the log at that time */
-	u32 from_sid;
-	u32 from_ssid;
-	u64 ste0;
-	u64 cd0;
-	u64 desc_pa;
-	u64 desc;
-	u64 step;
-	u64 log;
+	struct smmu_model_dev *dev;
+	u32 ssid;
+	u64 ste0, cd0, desc_pa, desc, step, log;
 };
 
-/*
- * A structure as it was in memory at a time since the last CFGI. In @e its address is
- * made of the SID in the upper and the SSID in the lower 32 bits.
- */
+/* A structure as it was in memory at a time since the last CFGI. @e.ia is SID << 32 | SSID. */
 struct image {
 	struct entry e;
 	u64 words[STRTAB_STE_DWORDS];
@@ -72,35 +59,22 @@ struct image {
 /* Parameters of a stage. @tg is log2 of the granule, @off is EPD0. */
 struct stage {
 	u64 ttb;
-	u8 tg;
-	u8 ia_bits;
-	u8 oa_bits;
-	u8 level;
-	bool s2;
-	bool off;
-	bool ha;
-	bool hd;
-	bool stall;
+	u8 tg, ia_bits, oa_bits, level;
+	bool s2, off, ha, hd, stall;
 };
 
-/* A translation in progress */
 struct walk {
 	struct smmu *ms;
 	struct smmu_model_dev *dev;
-	u32 sid;
 	u32 ssid;
 	unsigned int flags;
 	/* EVT_ID_* of the fault, or 0 if it is not reported; and the stage of the fault */
 	u8 event;
 	const struct stage *at;
-	bool has_s1;
-	bool has_s2;
-	bool el2;
+	bool has_s1, has_s2, el2;
 	u8 eats;
-	u16 vmid;
-	u16 asid;
-	struct stage s1;
-	struct stage s2;
+	u16 vmid, asid;
+	struct stage s1, s2;
 	u64 ste[STRTAB_STE_DWORDS];
 	u64 cd[CTXDESC_CD_DWORDS];
 };
@@ -109,6 +83,7 @@ struct smmu {
 	struct smmu_model *model;
 	struct arm_smmu_fake *fake;
 	struct list_head list;
+	struct list_head devs;
 	struct image images[MODEL_NUM_IMAGES];
 	/* The TLB, and the ATCs of all devices. @num_tlb slots have been in use. */
 	struct entry tlb[MODEL_NUM_ENTRIES];
@@ -124,9 +99,18 @@ struct smmu {
 };
 
 /* A translation for a check. It neither changes memory nor reports faults. */
-#define MODEL_PEEK		(MODEL_FRESH | BIT(6))
+#define MODEL_PEEK		BIT(6)
+#define CHECK_FLAGS		(MODEL_FRESH | MODEL_PEEK)
 
 #define EVT_ID_WALK_EABT	0x0b
+
+#define TYPES_TABLE		(BIT(MODEL_TABLE1) | BIT(MODEL_TABLE2))
+#define TYPES_S1		(BIT(MODEL_TABLE1) | BIT(MODEL_S1) | BIT(MODEL_S12))
+/* Entries of both stages are removed by VA only */
+#define TYPES_S2		(BIT(MODEL_TABLE2) | BIT(MODEL_S2))
+#define TYPES_CD		(BIT(MODEL_L1CD) | BIT(MODEL_CD))
+/* A CFGI of an STE also removes its CDs (4.3.1) */
+#define TYPES_STE		(BIT(MODEL_L1STD) | BIT(MODEL_STE) | TYPES_CD)
 
 #define TTD_VALID		BIT_ULL(0)
 #define TTD_TYPE		BIT_ULL(1)
@@ -141,94 +125,61 @@ struct smmu {
 #define TTD_CONT		BIT_ULL(52)
 #define TTD_TABLE_ATTRS		GENMASK_ULL(63, 61)
 
-/* Number of commands printed with a fault, and of faults printed in a test */
+/* Number of commands printed with a fault */
 #define NUM_SHOWN		16
-#define NUM_REPORTS		3
 
 static u32 rnd(struct smmu_model *model)
 {
-	/* xorshift32 */
-	model->rnd ^= model->rnd << 13;
-	model->rnd ^= model->rnd >> 17;
-	model->rnd ^= model->rnd << 5;
-	return model->rnd;
+	return prandom_u32_state(&model->rnd);
 }
 
-static bool is_peek(struct walk *w)
-{
-	return (w->flags & MODEL_PEEK) == MODEL_PEEK;
-}
-
-static bool may_cache(struct walk *w)
-{
-	return !(w->flags & MODEL_FRESH);
-}
-
-/* Return: true if this translation shall use a cached entry */
 static bool use_cached(struct walk *w)
 {
-	return may_cache(w) && (w->flags & MODEL_CACHED || rnd(w->ms->model) & 0x100);
-}
-
-static bool is_s2(u8 type)
-{
-	return type == MODEL_TABLE2 || type == MODEL_S2;
-}
-
-static bool is_table(u8 type)
-{
-	return type == MODEL_TABLE1 || type == MODEL_TABLE2;
+	return !(w->flags & MODEL_FRESH) && (w->flags & MODEL_CACHED || rnd(w->ms->model) & 0x100);
 }
 
 static void show_entry(const struct entry *e)
 {
 	static const char * const names[] = {
-		[MODEL_TABLE1] = "stage 1 walk cache", [MODEL_S1] = "stage 1 TLB",
-		[MODEL_S12] = "nested TLB", [MODEL_TABLE2] = "stage 2 walk cache",
-		[MODEL_S2] = "stage 2 TLB", [MODEL_ATC_ENTRY] = "ATC", [MODEL_DMA] = "DMA",
-		[MODEL_STE] = "STE", [MODEL_L1STD] = "L1STD", [MODEL_CD] = "CD",
-		[MODEL_L1CD] = "L1CD",
+		"free", "stage 1 walk cache", "stage 1 TLB", "nested TLB", "stage 2 walk cache",
+		"stage 2 TLB", "ATC", "DMA", "L1STD", "STE", "L1CD", "CD",
 	};
 
 	pr_err("model:   %s, EL2 %u VMID %u ASID %u%s, level %u, %#llx+%#llx -> %#llx perm %u%s\n",
-	       names[e->type], e->el2, e->vmid, e->asid, e->global ? " global" : "",
-	       e->level, e->ia, e->size, e->oa, e->perm, e->clean ? " clean" : "");
+	       names[e->type], e->el2, e->vmid, e->asid, e->global ? " global" : "", e->level,
+	       e->ia, e->size, e->oa, e->perm, e->clean ? " clean" : "");
 	pr_err("model:   cached at step %llu for SID %#x SSID %#x, STE %#llx CD %#llx TTB0 %#llx S2TTB %#llx, descriptor %#llx at %#llx\n",
-	       e->step, e->from_sid, e->from_ssid, e->ste0, e->cd0, e->ttb1, e->ttb2,
-	       e->desc, e->desc_pa);
+	       e->step, e->dev->sid, e->ssid, e->ste0, e->cd0, e->ttb1, e->ttb2, e->desc,
+	       e->desc_pa);
 }
 
 /* Report a fault of the driver. The test fails unless it expects faults. */
 static __printf(4, 5) void add_fault(struct smmu *ms, enum smmu_model_fault fault,
 				     const struct entry *e, const char *fmt, ...)
 {
-	static const char * const names[] = { "illegal", "reaches freed memory",
-					      "differs from memory", "wrong tag", "ATC" };
 	struct smmu_model *model = ms->model;
 	struct arm_smmu_fake *fake = ms->fake;
 	struct va_format vaf = { .fmt = fmt };
-	u64 log = e ? e->log : 0;
+	u64 log = max_t(s64, e ? e->log : 0, fake->log_head - NUM_SHOWN);
+	bool printed = __test_and_set_bit(fault, &model->faults);
 	va_list args;
 
-	model->faults[fault]++;
 	if (model->expected)
 		return;
 	kunit_set_failure(model->test);
-	if (model->num_reports++ >= NUM_REPORTS)
+	if (printed)
 		return;
 	va_start(args, fmt);
 	vaf.va = &args;
-	pr_err("model: %s: %s, seed %llu step %llu: %pV\n", names[fault],
-	       dev_name(fake->smmu.dev), model->seed, model->stats.steps, &vaf);
+	pr_err("model: %s, seed %llu step %llu: %pV\n", dev_name(fake->smmu.dev), model->seed,
+	       model->stats.steps, &vaf);
 	va_end(args);
 	if (e)
 		show_entry(e);
-	if (fake->log_head > NUM_SHOWN)
-		log = max(log, fake->log_head - NUM_SHOWN);
 	for (; log != fake->log_head; log++)
 		pr_err("model:   then command %#llx %#llx\n",
-		       fake->log[log % ARM_SMMU_FAKE_LOG].cmd.data[0],
-		       fake->log[log % ARM_SMMU_FAKE_LOG].cmd.data[1]);
+		       fake->log[log % ARM_SMMU_FAKE_LOG].data[0],
+		       fake->log[log % ARM_SMMU_FAKE_LOG].data[1]);
 	pr_err("model:   %u commands are pending\n", ms->num_pending);
 }
 
@@ -239,22 +190,23 @@ static void check_freed(struct smmu *ms, const struct entry *e)
 	unsigned int i, num = min(model->num_freed, MODEL_NUM_FREED);
 
 	/* These entries have no final output address */
-	if (e->type == MODEL_FREE || is_table(e->type) || (e->type == MODEL_S1 && e->nested))
+	if (e->type == MODEL_FREE || BIT(e->type) & TYPES_TABLE ||
+	    (e->type == MODEL_S1 && e->nested))
 		return;
 	for (i = 0; i < num; i++)
-		if (e->oa <= model->freed[i].end &&
-		    model->freed[i].start < e->oa + e->size)
-			add_fault(ms, MODEL_REACH, e, "after %#llx-%#llx was freed",
+		if (e->oa <= model->freed[i].end && model->freed[i].start < e->oa + e->size)
+			add_fault(ms, MODEL_REACH, e, "reaches %#llx-%#llx, which was freed",
 				  model->freed[i].start, model->freed[i].end);
 }
 
 static bool matches(struct walk *w, const struct entry *e)
 {
 	if (e->type == MODEL_ATC_ENTRY)
-		return e->sid == w->sid && e->ssid == w->ssid;
+		return e->dev == w->dev && e->ssid == w->ssid;
 	if (e->vmid != w->vmid || e->el2 != w->el2)
 		return false;
-	return is_s2(e->type) || (e->nested == w->has_s2 && (e->global || e->asid == w->asid));
+	return BIT(e->type) & TYPES_S2 ||
+	       (e->nested == w->has_s2 && (e->global || e->asid == w->asid));
 }
 
 /* Look up an address in the TLB or an ATC. If several entries match, take a random one. */
@@ -274,7 +226,7 @@ static bool find(struct walk *w, u8 type, u64 ia, struct entry *e)
 
 static void set_source(struct walk *w, u8 type, struct entry *e)
 {
-	bool s2 = is_s2(type);
+	bool s2 = BIT(type) & TYPES_S2;
 
 	e->type = type;
 	e->el2 = w->el2;
@@ -283,46 +235,40 @@ static void set_source(struct walk *w, u8 type, struct entry *e)
 	e->nested = !s2 && w->has_s2;
 	e->ttb1 = !s2 && w->has_s1 && !w->s1.off ? w->s1.ttb : 0;
 	e->ttb2 = w->has_s2 ? w->s2.ttb : 0;
-	e->from_sid = w->sid;
-	e->from_ssid = w->ssid;
+	e->dev = w->dev;
+	e->ssid = w->ssid;
 	e->ste0 = w->ste[0];
 	e->cd0 = w->cd[0];
 	e->step = w->ms->model->stats.steps;
 	e->log = w->ms->fake->log_head;
 }
 
-/*
- * Add the result of a walk to the TLB or an ATC. Older entries for the same address
- * are kept until a command removes them.
- */
+/* Older entries for the same address are kept until a command removes them */
 static void insert(struct walk *w, u8 type, struct entry *e)
 {
 	struct smmu *ms = w->ms;
 	struct entry *cur, *slot = NULL;
 
-	if (!may_cache(w))
+	if (w->flags & MODEL_FRESH)
 		return;
 	set_source(w, type, e);
-	e->sid = type == MODEL_ATC_ENTRY ? w->sid : 0;
-	e->ssid = type == MODEL_ATC_ENTRY ? w->ssid : 0;
 	for (cur = ms->tlb; cur != ms->tlb + ms->num_tlb; cur++) {
 		if (cur->type == MODEL_FREE)
 			slot = cur;
-		else if (cur->ia == e->ia && !memcmp(cur, e, offsetof(struct entry, from_sid)))
+		else if (!memcmp(cur, e, offsetof(struct entry, dev)) &&
+			 (type != MODEL_ATC_ENTRY || matches(w, cur)))
 			return;
 	}
-	if (!slot && ms->num_tlb < MODEL_NUM_ENTRIES)
-		slot = &ms->tlb[ms->num_tlb++];
-	else if (!slot)
-		slot = &ms->tlb[rnd(ms->model) % MODEL_NUM_ENTRIES];
+	if (!slot)
+		slot = &ms->tlb[ms->num_tlb < MODEL_NUM_ENTRIES ? ms->num_tlb++ :
+				rnd(ms->model) % MODEL_NUM_ENTRIES];
 	*slot = *e;
 	check_freed(ms, slot);
 }
 
 static bool ats_on(struct smmu_model_dev *dev)
 {
-	return dev_is_pci(dev->fm->dev) &&
-	       arm_smmu_fake_ats_ctrl(dev->fm) & PCI_ATS_CTRL_ENABLE;
+	return dev_is_pci(dev->fm->dev) && to_pci_dev(dev->fm->dev)->ats_enabled;
 }
 
 static bool fail(struct walk *w, const struct stage *st, u8 event)
@@ -335,10 +281,10 @@ static bool fail(struct walk *w, const struct stage *st, u8 event)
 static bool refuse(struct walk *w, const char *name, u64 word)
 {
 	/* Only translations report these faults, checks do not */
-	if (!is_peek(w))
+	if (!(w->flags & MODEL_PEEK))
 		add_fault(w->ms, MODEL_ILLEGAL, NULL,
 			  "%s is illegal or reserved, word %#llx, SID %#x SSID %#x",
-			  name, word, w->sid, w->ssid);
+			  name, word, w->dev->sid, w->ssid);
 	return fail(w, NULL, EVT_ID_BAD_STE_CONFIG);
 }
 
@@ -361,8 +307,7 @@ struct field {
 #define RES0(word, fields)	{ "reserved " #word, word, CONFIG_ALL, ~(fields), BIT(0) }
 #define STE(word, name, configs, ...) \
 	{ "STE." #name, word, configs, STRTAB_STE_##word##_##name, __VA_ARGS__ }
-#define CD(name, ...) \
-	{ "CD." #name, 0, CONFIG_ALL, CTXDESC_CD_0_##name, __VA_ARGS__ }
+#define CD(name, ...)	{ "CD." #name, 0, CONFIG_ALL, CTXDESC_CD_0_##name, __VA_ARGS__ }
 #define FEAT(name)		ARM_SMMU_FEAT_##name
 
 static const struct field ste_fields[] = {
@@ -370,8 +315,7 @@ static const struct field ste_fields[] = {
 		STRTAB_STE_0_S1CTXPTR_MASK | STRTAB_STE_0_S1CDMAX),
 	RES0(1, STRTAB_STE_1_S1DSS | STRTAB_STE_1_S1CIR | STRTAB_STE_1_S1COR |
 		STRTAB_STE_1_S1CSH | STRTAB_STE_1_MEV | STRTAB_STE_1_S2FWB |
-		STRTAB_STE_1_S1STALLD | STRTAB_STE_1_EATS | STRTAB_STE_1_STRW |
-		STRTAB_STE_1_SHCFG),
+		STRTAB_STE_1_S1STALLD | STRTAB_STE_1_EATS | STRTAB_STE_1_STRW | STRTAB_STE_1_SHCFG),
 	RES0(2, STRTAB_STE_2_S2VMID | STRTAB_STE_2_VTCR | STRTAB_STE_2_S2AA64 |
 		STRTAB_STE_2_S2PTW | STRTAB_STE_2_S2S | STRTAB_STE_2_S2R),
 	RES0(3, STRTAB_STE_3_S2TTB_MASK),
@@ -384,8 +328,7 @@ static const struct field ste_fields[] = {
 	STE(1, S1DSS, CONFIG_S1, 0x7),
 	STE(1, EATS, CONFIG_S1 | CONFIG_S2, 0x3, FEAT(ATS)),
 	/* With stage 2 the StreamWorld is EL1 */
-	STE(1, STRW, BIT(5), BIT(STRTAB_STE_1_STRW_NSEL1) | BIT(STRTAB_STE_1_STRW_EL2),
-	    FEAT(E2H)),
+	STE(1, STRW, BIT(5), BIT(STRTAB_STE_1_STRW_NSEL1) | BIT(STRTAB_STE_1_STRW_EL2), FEAT(E2H)),
 	STE(1, S1STALLD, CONFIG_S1, 0x3, FEAT(STALLS)),
 	STE(1, S2FWB, CONFIG_S2, 0x3, FEAT(S2FWB)),
 	STE(2, S2AA64, CONFIG_S2, BIT(1)),
@@ -409,8 +352,7 @@ static const struct field cd_fields[] = {
 	CD(S, 0x3, FEAT(STALLS)),
 };
 
-static bool check_fields(struct walk *w, const struct field *f, unsigned int num,
-			 const u64 *words)
+static bool check_fields(struct walk *w, const struct field *f, unsigned int num, const u64 *words)
 {
 	unsigned int config = FIELD_GET(STRTAB_STE_0_CFG, w->ste[0]);
 	u32 features = w->ms->fake->smmu.features;
@@ -437,19 +379,20 @@ static unsigned int num_words(u8 type)
 	return type == MODEL_L1STD || type == MODEL_L1CD ? 1 : STRTAB_STE_DWORDS;
 }
 
-static bool xlat_s2(struct walk *w, u64 ipa, bool table, struct entry *e);
-static bool fetch(struct walk *w, u8 type, u32 sid, u32 ssid, u64 *words);
+static bool xlat_table(struct walk *w, u64 *pa);
+static bool fetch(struct walk *w, u8 type, u32 ssid, u64 *words);
 
-static bool ste_pa(struct walk *w, u32 sid, u64 *pa)
+static bool ste_pa(struct walk *w, u64 *pa)
 {
 	struct arm_smmu_device *smmu = &w->ms->fake->smmu;
+	u32 sid = w->dev->sid;
 	u64 l1;
 
 	if (!(smmu->features & ARM_SMMU_FEAT_2_LVL_STRTAB)) {
 		*pa = virt_to_phys(&smmu->strtab_cfg.linear.table[sid]);
 		return true;
 	}
-	if (!fetch(w, MODEL_L1STD, sid, 0, &l1))
+	if (!fetch(w, MODEL_L1STD, 0, &l1))
 		return false;
 	if (!FIELD_GET(STRTAB_L1_DESC_SPAN, l1))
 		return fail(w, NULL, EVT_ID_BAD_STREAMID_CONFIG);
@@ -460,7 +403,7 @@ static bool ste_pa(struct walk *w, u32 sid, u64 *pa)
 	return true;
 }
 
-static bool cd_pa(struct walk *w, u32 sid, u32 ssid, u64 *pa)
+static bool cd_pa(struct walk *w, u32 ssid, u64 *pa)
 {
 	u64 l1;
 
@@ -468,7 +411,7 @@ static bool cd_pa(struct walk *w, u32 sid, u32 ssid, u64 *pa)
 		*pa += ssid * sizeof(struct arm_smmu_cd);
 		return true;
 	}
-	if (!fetch(w, MODEL_L1CD, sid, ssid, &l1))
+	if (!fetch(w, MODEL_L1CD, ssid, &l1))
 		return false;
 	if (!(l1 & CTXDESC_L1_DESC_V))
 		return fail(w, NULL, EVT_ID_BAD_SUBSTREAMID_CONFIG);
@@ -479,26 +422,21 @@ static bool cd_pa(struct walk *w, u32 sid, u32 ssid, u64 *pa)
 	return true;
 }
 
-static bool read_struct(struct walk *w, u8 type, u32 sid, u32 ssid, u64 *words)
+static bool read_struct(struct walk *w, u8 type, u32 ssid, u64 *words)
 {
 	struct arm_smmu_strtab_cfg *cfg = &w->ms->fake->smmu.strtab_cfg;
 	bool is_cd = type == MODEL_L1CD || type == MODEL_CD;
 	u64 pa = w->ste[0] & STRTAB_STE_0_S1CTXPTR_MASK, *p;
-	struct entry e;
 	int i;
 
 	if (type == MODEL_L1STD)
-		pa = virt_to_phys(&cfg->l2.l1tab[arm_smmu_strtab_l1_idx(sid)]);
+		pa = virt_to_phys(&cfg->l2.l1tab[arm_smmu_strtab_l1_idx(w->dev->sid)]);
 	else if (type == MODEL_L1CD)
 		pa += arm_smmu_cdtab_l1_idx(ssid) * sizeof(u64);
-	else if (!(is_cd ? cd_pa(w, sid, ssid, &pa) : ste_pa(w, sid, &pa)))
+	else if (!(is_cd ? cd_pa(w, ssid, &pa) : ste_pa(w, &pa)))
 		return false;
-	/* The address of a CD is an IPA if there is a stage 2 */
-	if (is_cd && w->has_s2) {
-		if (!xlat_s2(w, pa, true, &e))
-			return false;
-		pa = e.oa + (pa - e.ia);
-	}
+	if (is_cd && !xlat_table(w, &pa))
+		return false;
 	p = to_ptr(pa);
 	if (!p)
 		return fail(w, NULL, is_cd ? EVT_ID_CD_FETCH_FAULT : EVT_ID_STE_FETCH_FAULT);
@@ -506,20 +444,6 @@ static bool read_struct(struct walk *w, u8 type, u32 sid, u32 ssid, u64 *words)
 	for (i = 0; i < num_words(type); i++)
 		words[i] = le64_to_cpu((__force __le64)READ_ONCE(p[i]));
 	return true;
-}
-
-static struct entry struct_entry(u8 type, u32 sid, u32 ssid)
-{
-	static const u64 sizes[] = {
-		[MODEL_L1STD] = (u64)STRTAB_NUM_L2_STES << 32, [MODEL_STE] = BIT_ULL(32),
-		[MODEL_L1CD] = CTXDESC_L2_ENTRIES, [MODEL_CD] = 1,
-	};
-
-	return (struct entry){
-		.type = type,
-		.ia = ((u64)sid << 32 | ssid) & ~(sizes[type] - 1),
-		.inv_size = sizes[type],
-	};
 }
 
 static void add_image(struct walk *w, struct entry *e, const u64 *words)
@@ -543,26 +467,33 @@ static void add_image(struct walk *w, struct entry *e, const u64 *words)
 }
 
 /*
- * Fetch a structure from memory or from the cache. A fetch that is not atomic may
- * have begun right after the last CFGI. So it can return any mix of the images that
- * were in memory since then (3.21.3).
+ * A fetch that is not atomic may have begun right after the last CFGI. So it can return
+ * any mix of the images that were in memory since then (3.21.3).
  */
-static bool fetch(struct walk *w, u8 type, u32 sid, u32 ssid, u64 *words)
+static bool fetch(struct walk *w, u8 type, u32 ssid, u64 *words)
 {
+	static const u64 sizes[] = {
+		[MODEL_L1STD] = (u64)STRTAB_NUM_L2_STES << 32, [MODEL_STE] = BIT_ULL(32),
+		[MODEL_L1CD] = CTXDESC_L2_ENTRIES, [MODEL_CD] = 1,
+	};
 	struct smmu *ms = w->ms;
-	struct entry e = struct_entry(type, sid, ssid);
+	struct entry e = {
+		.ia = ((u64)w->dev->sid << 32 | ssid) & ~(sizes[type] - 1),
+		.inv_size = sizes[type],
+		.type = type,
+	};
+	bool cache = !(w->flags & MODEL_FRESH);
 	const struct image *im, *found[4];
 	unsigned int num = 0, i;
 
-	for (im = ms->images; may_cache(w) && im != ms->images + MODEL_NUM_IMAGES; im++)
+	for (im = ms->images; cache && im != ms->images + MODEL_NUM_IMAGES; im++)
 		if (im->e.type == type && im->e.ia == e.ia && num < ARRAY_SIZE(found))
 			found[num++] = im;
 	if (!num || !use_cached(w)) {
-		if (!read_struct(w, type, sid, ssid, words))
+		if (!read_struct(w, type, ssid, words))
 			return false;
 		/* Whether an invalid L1STD may be cached is not modelled */
-		if (may_cache(w) &&
-		    (type != MODEL_L1STD || FIELD_GET(STRTAB_L1_DESC_SPAN, *words)))
+		if (cache && (type != MODEL_L1STD || FIELD_GET(STRTAB_L1_DESC_SPAN, *words)))
 			add_image(w, &e, words);
 		return true;
 	}
@@ -609,12 +540,12 @@ static bool decode_s2(struct walk *w)
 	st->level = (tg ? 3 : 2) - sl0;
 	if (sl0 == 3 || st->level > 3)
 		return refuse(w, "STE.S2SL0", w->ste[2]);
+	st->ttb = w->ste[3] & STRTAB_STE_3_S2TTB_MASK;
 	bits = set_stage(w, st, tg, FIELD_GET(STRTAB_STE_2_VTCR_S2T0SZ, vtcr),
 			 FIELD_GET(STRTAB_STE_2_VTCR_S2PS, vtcr));
 	/* Up to 16 tables are concatenated at the first level */
 	if (bits <= 0 || bits > st->tg - 3 + 4)
 		return refuse(w, "STE.S2TG, S2T0SZ or S2SL0", w->ste[2]);
-	st->ttb = w->ste[3] & STRTAB_STE_3_S2TTB_MASK;
 	if (!is_table_aligned(st->ttb, bits))
 		return refuse(w, "STE.S2TTB", w->ste[3]);
 	st->stall = w->ste[2] & STRTAB_STE_2_S2S;
@@ -666,8 +597,7 @@ static bool get_ssid(struct walk *w, u32 *ssid)
 
 	if (w->ssid != MODEL_NO_SSID) {
 		*ssid = w->ssid;
-		return (!(w->ssid >> cdmax) &&
-			(w->ssid || dss != STRTAB_STE_1_S1DSS_SSID0)) ||
+		return (!(w->ssid >> cdmax) && (w->ssid || dss != STRTAB_STE_1_S1DSS_SSID0)) ||
 		       fail(w, NULL, EVT_ID_BAD_SUBSTREAMID_CONFIG);
 	}
 	*ssid = 0;
@@ -695,46 +625,30 @@ static bool decode_cd(struct walk *w)
 		return refuse(w, "CD.ASID", w->cd[0]);
 	st->ha = cd0 & CTXDESC_CD_0_TCR_HA;
 	st->hd = cd0 & CTXDESC_CD_0_TCR_HD;
-	if (st->hd && !st->ha)
-		return refuse(w, "CD.HD without HA", w->cd[0]);
 	st->stall = cd0 & CTXDESC_CD_0_S;
+	if (st->hd && !st->ha)
+		return refuse(w, "CD.HD without HA", cd0);
 	if (st->stall && w->ste[1] & STRTAB_STE_1_S1STALLD)
-		return refuse(w, "CD.S with S1STALLD", w->cd[0]);
+		return refuse(w, "CD.S with S1STALLD", cd0);
 	st->off = cd0 & CTXDESC_CD_0_TCR_EPD0;
 	if (st->off)
 		return true;
+	st->ttb = w->cd[1] & CTXDESC_CD_1_TTB0_MASK;
 	bits = set_stage(w, st, FIELD_GET(CTXDESC_CD_0_TCR_TG0, cd0),
 			 FIELD_GET(CTXDESC_CD_0_TCR_T0SZ, cd0),
 			 FIELD_GET(CTXDESC_CD_0_TCR_IPS, cd0));
-	if (bits < 0)
-		return refuse(w, "CD.TG0 or T0SZ", w->cd[0]);
-	st->ttb = w->cd[1] & CTXDESC_CD_1_TTB0_MASK;
-	return is_table_aligned(st->ttb, bits) || refuse(w, "CD.TTB0", w->cd[0]);
+	if (bits <= 0)
+		return refuse(w, "CD.TG0 or T0SZ", cd0);
+	return is_table_aligned(st->ttb, bits) || refuse(w, "CD.TTB0", w->cd[1]);
 }
 
 static bool begin(struct walk *w)
 {
 	u32 ssid;
 
-	if (!fetch(w, MODEL_STE, w->sid, 0, w->ste) || !decode_ste(w) || !get_ssid(w, &ssid))
+	if (!fetch(w, MODEL_STE, 0, w->ste) || !decode_ste(w) || !get_ssid(w, &ssid))
 		return false;
-	return !w->has_s1 || (fetch(w, MODEL_CD, w->sid, ssid, w->cd) && decode_cd(w));
-}
-
-/* Get the pointer to a descriptor. Stage 2 translates its address if it is of stage 1. */
-static u64 *desc_ptr(struct walk *w, const struct stage *st, u64 addr, struct entry *e)
-{
-	struct entry s2;
-
-	if (!st->s2 && w->has_s2) {
-		if (!xlat_s2(w, addr, true, &s2))
-			return NULL;
-		addr = s2.oa + (addr - s2.ia);
-	}
-	if (!to_ptr(addr))
-		fail(w, NULL, EVT_ID_WALK_EABT);
-	e->desc_pa = addr;
-	return to_ptr(addr);
+	return !w->has_s1 || (fetch(w, MODEL_CD, ssid, w->cd) && decode_cd(w));
 }
 
 /* Walk to the table descriptor of level @stop, or with 4 to the leaf. @p points to it. */
@@ -754,12 +668,18 @@ static bool walk_tables(struct walk *w, const struct stage *st, u64 ia, unsigned
 	for (;; level++) {
 		shift = st->tg + (3 - level) * (st->tg - 3);
 		mask = BIT_ULL(level == st->level ? st->ia_bits - shift : st->tg - 3) - 1;
-		*e = (struct entry){ .size = BIT_ULL(shift), .level = level };
-		e->ia = ia & ~(e->size - 1);
-		e->inv_size = e->size;
-		*p = desc_ptr(w, st, table + ((ia >> shift) & mask) * sizeof(e->desc), e);
-		if (!*p)
+		*e = (struct entry){
+			.ia = ia & ~(BIT_ULL(shift) - 1),
+			.size = BIT_ULL(shift),
+			.inv_size = BIT_ULL(shift),
+			.level = level,
+			.desc_pa = table + ((ia >> shift) & mask) * sizeof(e->desc),
+		};
+		if (!st->s2 && !xlat_table(w, &e->desc_pa))
 			return false;
+		*p = to_ptr(e->desc_pa);
+		if (!*p)
+			return fail(w, NULL, EVT_ID_WALK_EABT);
 		e->desc = le64_to_cpu((__force __le64)READ_ONCE(**p));
 		if (!(e->desc & TTD_VALID))
 			return fail(w, st, EVT_ID_TRANSLATION_FAULT);
@@ -778,10 +698,19 @@ static bool walk_tables(struct walk *w, const struct stage *st, u64 ia, unsigned
 	}
 }
 
-static void set_perm(const struct stage *st, struct entry *e)
+static bool decode_leaf(struct walk *w, const struct stage *st, struct entry *e)
 {
+	bool may_be_block = e->level == 2 || (e->level == 1 && st->tg == 12);
 	bool readable = e->desc & TTD_S2_READ, writable = e->desc & TTD_S2_WRITE;
 
+	if (!(e->desc & TTD_TYPE) && !may_be_block)
+		return fail(w, st, EVT_ID_TRANSLATION_FAULT);
+	e->oa = e->desc & TTD_ADDR & ~(e->size - 1);
+	if (e->oa >> st->oa_bits)
+		return fail(w, st, EVT_ID_ADDR_SIZE_FAULT);
+	if (!(e->desc & TTD_AF) && !st->ha && !(w->flags & MODEL_PEEK))
+		return fail(w, st, EVT_ID_ACCESS_FAULT);
+	e->global = !st->s2 && !(e->desc & TTD_NG);
 	if (!st->s2) {
 		/* Transactions of devices are unprivileged */
 		readable = e->desc & TTD_S1_UNPRIV;
@@ -789,31 +718,12 @@ static void set_perm(const struct stage *st, struct entry *e)
 	}
 	e->clean = readable && !writable && st->hd && e->desc & TTD_DBM;
 	e->perm = (readable ? MODEL_READ : 0) | (writable || e->clean ? MODEL_WRITE : 0);
-}
-
-static bool decode_leaf(struct walk *w, const struct stage *st, struct entry *e)
-{
-	bool may_be_block = e->level == 2 || (e->level == 1 && st->tg == 12);
-
-	if (!(e->desc & TTD_TYPE) && !may_be_block)
-		return fail(w, st, EVT_ID_TRANSLATION_FAULT);
-	e->oa = e->desc & TTD_ADDR & ~(e->size - 1);
-	if (e->oa >> st->oa_bits)
-		return fail(w, st, EVT_ID_ADDR_SIZE_FAULT);
-	if (!(e->desc & TTD_AF) && !st->ha && !is_peek(w))
-		return fail(w, st, EVT_ID_ACCESS_FAULT);
-	e->global = !st->s2 && !(e->desc & TTD_NG);
-	set_perm(st, e);
 	return !(w->flags & MODEL_WRITE) || e->perm & MODEL_WRITE ||
 	       fail(w, st, EVT_ID_PERMISSION_FAULT);
 }
 
-/*
- * Set the access flag, and for a write the dirty state, of a leaf (3.13). HTTU of
- * stage 2 is not modelled.
- * Return: false if the descriptor has changed since the walk
- */
-static bool update_desc(struct walk *w, const struct stage *st, u64 *p, struct entry *e)
+/* HTTU (3.13), which is not modelled for stage 2. Return: true if the leaf must be read again */
+static bool update_desc(struct walk *w, const struct stage *st, u64 *p, const struct entry *e)
 {
 	u64 new = e->desc;
 
@@ -821,13 +731,9 @@ static bool update_desc(struct walk *w, const struct stage *st, u64 *p, struct e
 		new |= TTD_AF;
 	if (st->hd && w->flags & MODEL_WRITE && new & TTD_DBM)
 		new &= ~TTD_S1_RDONLY;
-	if (new == e->desc || is_peek(w))
-		return true;
-	if (cmpxchg64(p, e->desc, new) != e->desc)
+	if (new == e->desc || w->flags & MODEL_PEEK)
 		return false;
-	w->ms->model->stats.httu++;
-	e->desc = new;
-	set_perm(st, e);
+	cmpxchg64(p, e->desc, new);
 	return true;
 }
 
@@ -838,7 +744,7 @@ static void join_cont(struct walk *w, const struct stage *st, struct entry *e)
 	u64 size = num * e->size, off = e->ia & (size - 1);
 
 	/* Each descriptor has a dirty state of its own */
-	if (!(e->desc & TTD_CONT) || (st->hd && e->desc & TTD_DBM) || !may_cache(w) ||
+	if (!(e->desc & TTD_CONT) || (st->hd && e->desc & TTD_DBM) || w->flags & MODEL_FRESH ||
 	    rnd(w->ms->model) & 2)
 		return;
 	if (!IS_ALIGNED(e->oa - off, size))
@@ -861,12 +767,11 @@ static bool walk_stage(struct walk *w, const struct stage *st, u64 ia, unsigned 
 			return true;
 		if (!decode_leaf(w, st, e))
 			return false;
-	} while (!update_desc(w, st, p, e));
+	} while (update_desc(w, st, p, e));
 	join_cont(w, st, e);
 	return true;
 }
 
-/* Find a cached translation that allows this access */
 static bool hit(struct walk *w, u8 type, u64 ia, struct entry *e)
 {
 	if (!use_cached(w) || !find(w, type, ia, e))
@@ -887,29 +792,45 @@ static bool xlat_stage(struct walk *w, const struct stage *st, u64 ia, struct en
 	return true;
 }
 
-/* Translate by stage 2. @table: the access is a read of a table or a CD */
-static bool xlat_s2(struct walk *w, u64 ipa, bool table, struct entry *e)
+/* Translate the address of a CD or of a table of stage 1 if there is a stage 2 */
+static bool xlat_table(struct walk *w, u64 *pa)
 {
 	unsigned int flags = w->flags;
+	struct entry e;
 	bool ret;
 
+	if (!w->has_s2)
+		return true;
 	/* A write only reads the tables */
-	if (table)
-		w->flags &= ~MODEL_WRITE;
-	ret = xlat_stage(w, &w->s2, ipa, e);
-	if (ret && table && !(e->perm & MODEL_READ))
-		ret = fail(w, &w->s2, EVT_ID_PERMISSION_FAULT);
+	w->flags &= ~MODEL_WRITE;
+	ret = xlat_stage(w, &w->s2, *pa, &e);
 	w->flags = flags;
-	return ret;
+	if (ret)
+		*pa = e.oa + (*pa - e.ia);
+	return ret && (e.perm & MODEL_READ || fail(w, &w->s2, EVT_ID_PERMISSION_FAULT));
 }
 
-/* Translate @e, the result of stage 1, by stage 2 */
-static bool xlat_nested(struct walk *w, u64 ia, struct entry *e)
+static bool xlat(struct walk *w, u64 ia, struct entry *e)
 {
-	u64 ipa = e->oa + (ia - e->ia), lo, hi;
+	u64 ipa, lo, hi;
 	struct entry s2;
 
-	if (!xlat_s2(w, ipa, false, &s2))
+	if (!w->has_s1 && !w->has_s2) {
+		*e = (struct entry){ .ia = ia & PAGE_MASK, .oa = ia & PAGE_MASK,
+				     .size = PAGE_SIZE, .perm = MODEL_READ | MODEL_WRITE };
+		return !(ia >> w->ms->fake->smmu.oas) || fail(w, NULL, EVT_ID_ADDR_SIZE_FAULT);
+	}
+	if (!w->has_s1)
+		return xlat_stage(w, &w->s2, ia, e);
+	if (!w->has_s2)
+		return xlat_stage(w, &w->s1, ia, e);
+
+	if (hit(w, MODEL_S12, ia, e))
+		return true;
+	if (!xlat_stage(w, &w->s1, ia, e))
+		return false;
+	ipa = e->oa + (ia - e->ia);
+	if (!xlat_stage(w, &w->s2, ipa, &s2))
 		return false;
 	/* The intersection of the entries of both stages */
 	lo = max(e->ia, ia - (ipa - s2.ia));
@@ -923,47 +844,22 @@ static bool xlat_nested(struct walk *w, u64 ia, struct entry *e)
 	return true;
 }
 
-static bool xlat(struct walk *w, u64 ia, struct entry *e)
+static struct walk new_walk(struct smmu_model_dev *dev, u32 ssid, unsigned int flags)
 {
-	if (!w->has_s1 && !w->has_s2) {
-		*e = (struct entry){
-			.ia = ia & PAGE_MASK,
-			.oa = ia & PAGE_MASK,
-			.size = PAGE_SIZE,
-			.perm = MODEL_READ | MODEL_WRITE,
-		};
-		return !(ia >> w->ms->fake->smmu.oas) || fail(w, NULL, EVT_ID_ADDR_SIZE_FAULT);
-	}
-	if (!w->has_s1)
-		return xlat_s2(w, ia, false, e);
-	if (w->has_s2 && hit(w, MODEL_S12, ia, e))
-		return true;
-	return xlat_stage(w, &w->s1, ia, e) && (!w->has_s2 || xlat_nested(w, ia, e));
+	return (struct walk){ .ms = dev->ms, .dev = dev, .ssid = ssid, .flags = flags };
 }
 
-/* Begin a translation for the nth stream and substream. Return: false if there are fewer */
+/* Begin a translation for the nth substream of all devices. Return: false if there are fewer */
 static bool nth_walk(struct smmu *ms, unsigned int n, unsigned int flags, struct walk *w)
 {
-	struct arm_smmu_master *master;
 	struct smmu_model_dev *dev;
-	unsigned int num;
 
-	list_for_each_entry(dev, &ms->model->devs, list) {
-		if (dev->ms != ms)
-			continue;
-		master = dev->fm->master;
-		num = master->num_streams * dev->ssids.num;
-		if (n < num) {
-			*w = (struct walk){
-				.ms = ms,
-				.dev = dev,
-				.sid = master->streams[n / dev->ssids.num].id,
-				.ssid = dev->ssids.vals[n % dev->ssids.num],
-				.flags = flags,
-			};
+	list_for_each_entry(dev, &ms->devs, list) {
+		if (n < dev->ssids.num) {
+			*w = new_walk(dev, dev->ssids.vals[n], flags);
 			return true;
 		}
-		n -= num;
+		n -= dev->ssids.num;
 	}
 	return false;
 }
@@ -978,14 +874,13 @@ static void insert_atc(struct walk *w, struct entry *e)
 	insert(w, MODEL_ATC_ENTRY, e);
 }
 
-static void speculate(struct walk *w, u64 addr)
+static void speculate(struct walk w, u64 addr)
 {
 	struct entry e;
 
-	w->ms->model->stats.fills++;
-	if (begin(w) && xlat(w, addr, &e) && w->eats == STRTAB_STE_1_EATS_TRANS &&
-	    ats_on(w->dev))
-		insert_atc(w, &e);
+	w.ms->model->stats.fills++;
+	if (begin(&w) && xlat(&w, addr, &e) && w.eats == STRTAB_STE_1_EATS_TRANS && ats_on(w.dev))
+		insert_atc(&w, &e);
 }
 
 /* Translate all tracked addresses, or with probability 1/2 one of them */
@@ -1003,25 +898,19 @@ static void fill(struct smmu *ms, bool all)
 	left = all || total <= 4 ? total : rnd(model) >> 1 & 1;
 	for (i = rnd(model) % total; left--; i = (i + 1) % total) {
 		nth_walk(ms, i % num, 0, &w);
-		speculate(&w, model->tracked.vals[i / num]);
+		speculate(w, model->tracked.vals[i / num]);
 	}
 }
 
 /* Entries that a command removes. A negative field matches all values. */
 struct scope {
-	unsigned int types;
-	bool el2;
-	int vmid;
-	int asid;
-	bool globals;
+	unsigned int types, ttl;
+	u64 addr, last;
+	int vmid, asid;
+	bool el2, globals, leaf;
 	/* Only of an ATC_INV */
-	s64 sid;
-	s64 ssid;
+	s64 sid, ssid;
 	bool ssids;
-	u64 addr;
-	u64 last;
-	bool leaf;
-	unsigned int ttl;
 };
 
 static bool in_scope(const struct scope *s, const struct entry *e)
@@ -1032,13 +921,13 @@ static bool in_scope(const struct scope *s, const struct entry *e)
 	if (e->type >= MODEL_L1STD)
 		return true;
 	if (e->type == MODEL_ATC_ENTRY)
-		return e->sid == s->sid && (s->ssid < 0 || e->ssid == s->ssid) &&
+		return e->dev->sid == s->sid && (s->ssid < 0 || e->ssid == s->ssid) &&
 		       !(s->ssids && e->ssid == MODEL_NO_SSID);
 	if (e->el2 != s->el2 || (s->vmid >= 0 && e->vmid != s->vmid))
 		return false;
 	if (s->asid >= 0 && !(e->global ? s->globals : e->asid == s->asid))
 		return false;
-	if (is_table(e->type))
+	if (BIT(e->type) & TYPES_TABLE)
 		return !s->leaf && (!s->ttl || e->level < s->ttl);
 	return !s->ttl || e->level == s->ttl;
 }
@@ -1055,7 +944,7 @@ static void drop(struct smmu *ms, const struct scope *s)
 		if (!in_scope(s, e))
 			continue;
 		/* Input addresses of these are not addresses of DMA */
-		if (!is_table(e->type) && e->type != MODEL_S2)
+		if (!(BIT(e->type) & (TYPES_TABLE | TYPES_S2)))
 			ms->hot[ms->num_hot++ % MODEL_NUM_HOT] = *e;
 		e->type = MODEL_FREE;
 	}
@@ -1075,13 +964,6 @@ static void bad_cmd(struct smmu *ms, const char *field, const struct arm_smmu_cm
 #define RANGE_1		(CMDQ_TLBI_1_LEAF | CMDQ_TLBI_1_TTL | CMDQ_TLBI_1_TG)
 #define RANGE_VA	(CMDQ_TLBI_1_VA_MASK | RANGE_1)
 #define RANGE_IPA	(CMDQ_TLBI_1_IPA_MASK | RANGE_1)
-#define TYPES_S1	(BIT(MODEL_TABLE1) | BIT(MODEL_S1) | BIT(MODEL_S12))
-/* Entries of both stages are removed by VA only */
-#define TYPES_S2	(BIT(MODEL_TABLE2) | BIT(MODEL_S2))
-
-#define TYPES_CD	(BIT(MODEL_L1CD) | BIT(MODEL_CD))
-/* A CFGI of an STE also removes its CDs (4.3.1) */
-#define TYPES_STE	(BIT(MODEL_L1STD) | BIT(MODEL_STE) | TYPES_CD)
 
 /* A command: its fields (4.2 to 4.6), the feature that it needs, what it removes */
 struct cmd {
@@ -1112,41 +994,22 @@ static const struct cmd cmds[] = {
 	{ CMDQ_OP_RESUME, { CMDQ_RESUME_0_RESP | SIDS, CMDQ_RESUME_1_STAG }, FEAT(STALLS) },
 };
 
-static const struct cmd *find_cmd(struct smmu *ms, const struct arm_smmu_cmd *cmd)
+static const char *bad_range(struct arm_smmu_device *smmu, unsigned int tg, unsigned int shift,
+			     u64 num, u64 scale, const struct scope *s)
 {
-	const struct cmd *c = cmds;
-
-	while (c != cmds + ARRAY_SIZE(cmds) && c->op != FIELD_GET(CMDQ_0_OP, cmd->data[0]))
-		c++;
-	if (c == cmds + ARRAY_SIZE(cmds) || !(ms->fake->smmu.features & c->feats))
-		bad_cmd(ms, "opcode", cmd);
-	else if (cmd->data[0] & ~(c->fields[0] | CMDQ_0_OP))
-		bad_cmd(ms, "word 0", cmd);
-	else if (cmd->data[1] & ~c->fields[1])
-		bad_cmd(ms, "word 1", cmd);
-	else
-		return c;
-	return NULL;
-}
-
-static const char *bad_range(struct smmu *ms, unsigned int tg, unsigned int shift, u64 num,
-			     u64 scale, const struct scope *s)
-{
-	u32 features = ms->fake->smmu.features;
-
 	if (!num && !scale && !tg && !s->ttl)
 		return NULL;
-	if (!(features & ARM_SMMU_FEAT_RANGE_INV))
+	if (!(smmu->features & FEAT(RANGE_INV)))
 		return "NUM, SCALE, TG or TTL without range invalidation";
 	if (!tg)
 		return "NUM, SCALE or TTL without TG";
 	if (!num && !scale && !s->ttl)
 		return "TG without NUM, SCALE and TTL";
-	if (scale > 31 && !(features & ARM_SMMU_FEAT_DS))
+	if (scale > 31 && !(smmu->features & FEAT(DS)))
 		return "SCALE";
 	if (s->ttl == 1 && tg != 1)
 		return "TTL";
-	if (!(ms->fake->smmu.pgsize_bitmap & BIT(shift)))
+	if (!(smmu->pgsize_bitmap & BIT(shift)))
 		return "TG";
 	return IS_ALIGNED(s->addr, BIT(shift)) ? NULL : "Address";
 }
@@ -1163,7 +1026,7 @@ static bool decode_range(struct smmu *ms, const struct arm_smmu_cmd *cmd, struct
 	s->leaf = cmd->data[1] & CMDQ_TLBI_1_LEAF;
 	s->ttl = FIELD_GET(CMDQ_TLBI_1_TTL, cmd->data[1]);
 	s->addr = cmd->data[1] & CMDQ_TLBI_1_VA_MASK;
-	field = bad_range(ms, tg, shift, num, scale, s);
+	field = bad_range(&ms->fake->smmu, tg, shift, num, scale, s);
 	if (field) {
 		bad_cmd(ms, field, cmd);
 		return false;
@@ -1215,23 +1078,10 @@ static void apply_tlbi(struct smmu *ms, const struct cmd *c, const struct arm_sm
 		drop(ms, &s);
 }
 
-static struct smmu_model_dev *find_dev(struct smmu *ms, u32 sid)
-{
-	struct smmu_model_dev *dev;
-	int i;
-
-	list_for_each_entry(dev, &ms->model->devs, list)
-		for (i = 0; i < dev->fm->master->num_streams; i++)
-			if (dev->ms == ms && dev->fm->master->streams[i].id == sid)
-				return dev;
-	return NULL;
-}
-
 static void apply_atc_inv(struct smmu *ms, const struct arm_smmu_cmd *cmd)
 {
 	unsigned int size = FIELD_GET(CMDQ_ATC_1_SIZE, cmd->data[1]);
 	bool ssv = cmd->data[0] & CMDQ_0_SSV;
-	struct smmu_model_dev *dev;
 	struct scope s = {
 		.types = BIT(MODEL_ATC_ENTRY),
 		.sid = FIELD_GET(CMDQ_ATC_0_SID, cmd->data[0]),
@@ -1252,34 +1102,37 @@ static void apply_atc_inv(struct smmu *ms, const struct arm_smmu_cmd *cmd)
 		s.addr = cmd->data[1] & CMDQ_ATC_1_ADDR_MASK & -((u64)SZ_4K << size);
 		s.last = s.addr + ((u64)SZ_4K << size) - 1;
 	}
-	dev = find_dev(ms, s.sid);
-	if (dev && !ats_on(dev))
-		dev->num_bad_atc_invs++;
 	drop(ms, &s);
 }
 
 static void apply_resume(struct smmu *ms, const struct arm_smmu_cmd *cmd)
 {
 	unsigned int resp = FIELD_GET(CMDQ_RESUME_0_RESP, cmd->data[0]);
-	struct smmu_model_dev *dev =
-		find_dev(ms, FIELD_GET(CMDQ_RESUME_0_SID, cmd->data[0]));
+	struct smmu_model_dev *dev;
 
 	if (resp > CMDQ_RESUME_0_RESP_ABORT)
 		return bad_cmd(ms, "Resp", cmd);
 	/* Without a matching stalled transaction it has no effect (4.6.1) */
-	if (dev && dev->stall == -EINPROGRESS &&
-	    dev->stag == FIELD_GET(CMDQ_RESUME_1_STAG, cmd->data[1]))
-		dev->stall = resp == CMDQ_RESUME_0_RESP_RETRY ? -EAGAIN : -EFAULT;
+	list_for_each_entry(dev, &ms->devs, list)
+		if (dev->sid == FIELD_GET(CMDQ_RESUME_0_SID, cmd->data[0]) &&
+		    dev->stall == -EINPROGRESS &&
+		    dev->stag == FIELD_GET(CMDQ_RESUME_1_STAG, cmd->data[1]))
+			dev->stall = resp == CMDQ_RESUME_0_RESP_RETRY ? -EAGAIN : -EFAULT;
 }
 
 static void apply(struct smmu *ms, const struct arm_smmu_cmd *cmd)
 {
-	const struct cmd *c = find_cmd(ms, cmd);
+	const struct cmd *c = cmds;
 
-	ms->model->stats.cmds++;
 	ms->num_hot = 0;
-	if (!c)
-		return;
+	while (c != cmds + ARRAY_SIZE(cmds) && c->op != FIELD_GET(CMDQ_0_OP, cmd->data[0]))
+		c++;
+	if (c == cmds + ARRAY_SIZE(cmds) || !(ms->fake->smmu.features & c->feats))
+		return bad_cmd(ms, "opcode", cmd);
+	if (cmd->data[0] & ~(c->fields[0] | CMDQ_0_OP))
+		return bad_cmd(ms, "word 0", cmd);
+	if (cmd->data[1] & ~c->fields[1])
+		return bad_cmd(ms, "word 1", cmd);
 	switch (c->op) {
 	case CMDQ_OP_CFGI_STE ... CMDQ_OP_CFGI_CD_ALL:
 		return apply_cfgi(ms, c, cmd);
@@ -1293,9 +1146,8 @@ static void apply(struct smmu *ms, const struct arm_smmu_cmd *cmd)
 }
 
 /*
- * Execute one of the consumed commands, in a random order (4.7). Then translate the
- * addresses of removed entries again, from the entries of other caches. This detects
- * commands in the wrong order.
+ * Execute one of the consumed commands, in a random order (4.7). Then translate the addresses of
+ * removed entries again, from other caches. This detects commands in the wrong order.
  */
 static void apply_one(struct smmu *ms)
 {
@@ -1304,18 +1156,9 @@ static void apply_one(struct smmu *ms)
 
 	ms->pending[i] = ms->pending[--ms->num_pending];
 	apply(ms, &cmd);
-	for (i = 0; ms->num_pending && i < min(ms->num_hot, MODEL_NUM_HOT); i++) {
-		struct walk w = {
-			.ms = ms,
-			.dev = find_dev(ms, ms->hot[i].from_sid),
-			.sid = ms->hot[i].from_sid,
-			.ssid = ms->hot[i].from_ssid,
-			.flags = rnd(ms->model) & 0x18 ? MODEL_CACHED : 0,
-		};
-
-		if (w.dev)
-			speculate(&w, ms->hot[i].ia);
-	}
+	for (i = 0; ms->num_pending && i < min(ms->num_hot, MODEL_NUM_HOT); i++)
+		speculate(new_walk(ms->hot[i].dev, ms->hot[i].ssid,
+				   rnd(ms->model) & 0x18 ? MODEL_CACHED : 0), ms->hot[i].ia);
 }
 
 static void model_command(struct arm_smmu_fake *fake, const struct arm_smmu_cmd *cmd)
@@ -1354,16 +1197,6 @@ static const struct arm_smmu_fake_ops model_ops = {
 	.step = model_step,
 };
 
-static void exit_model(void *data)
-{
-	struct smmu_model *model = data;
-
-	kunit_info(model->test,
-		   "model: seed %llu steps %llu fills %llu hits %llu cmds %llu events %llu httu %llu\n",
-		   model->seed, model->stats.steps, model->stats.fills, model->stats.hits,
-		   model->stats.cmds, model->stats.events, model->stats.httu);
-}
-
 /**
  * smmu_model_create() - Create the model of a test
  * @test: the test that owns it
@@ -1377,20 +1210,21 @@ struct smmu_model *smmu_model_create(struct kunit *test, u64 seed)
 
 	model->test = test;
 	model->seed = seed;
-	model->rnd = (lower_32_bits(seed) * 0x9e3779b1 ^ upper_32_bits(seed)) ?: 1;
+	prandom_seed_state(&model->rnd, seed);
 	INIT_LIST_HEAD(&model->smmus);
-	INIT_LIST_HEAD(&model->devs);
-	arm_smmu_fake_add_action(test, exit_model, model);
 	return model;
 }
 
-static void remove_smmu(void *data)
+/* Runs before any SMMU or device of the model is freed */
+static void stop_model(void *data)
 {
-	struct smmu *ms = data;
+	struct smmu_model *model = data;
+	struct smmu *ms;
 
 	guard(raw_spinlock_irqsave)(&arm_smmu_fake_lock);
-	ms->fake->ops = NULL;
-	list_del(&ms->list);
+	list_for_each_entry(ms, &model->smmus, list)
+		ms->fake->ops = NULL;
+	INIT_LIST_HEAD(&model->smmus);
 }
 
 /**
@@ -1408,22 +1242,14 @@ void smmu_model_add_smmu(struct smmu_model *model, struct arm_smmu_fake *fake)
 	KUNIT_ASSERT_LE(model->test, fake->smmu.oas, 48);
 	ms->model = model;
 	ms->fake = fake;
+	INIT_LIST_HEAD(&ms->devs);
 	/* Output addresses that are not RAM: the upper half of the address space */
 	model->next_pa = min_not_zero(model->next_pa, BIT_ULL(fake->smmu.oas - 1));
-	scoped_guard(raw_spinlock_irqsave, &arm_smmu_fake_lock) {
-		list_add_tail(&ms->list, &model->smmus);
-		fake->model = ms;
-		fake->ops = &model_ops;
-	}
-	arm_smmu_fake_add_action(model->test, remove_smmu, ms);
-}
-
-static void remove_dev(void *data)
-{
-	struct smmu_model_dev *dev = data;
-
+	arm_smmu_fake_add_action(model->test, stop_model, model);
 	guard(raw_spinlock_irqsave)(&arm_smmu_fake_lock);
-	list_del(&dev->list);
+	list_add_tail(&ms->list, &model->smmus);
+	fake->model = ms;
+	fake->ops = &model_ops;
 }
 
 /**
@@ -1431,21 +1257,22 @@ static void remove_dev(void *data)
  * @model: the model
  * @fm: the device, behind an SMMU of smmu_model_add_smmu()
  *
- * Return: the device. Speculative translations use all its streams, without PASID until
- * one is added by smmu_model_track().
+ * Return: the device. Speculative translations have no PASID until smmu_model_track() adds one.
  */
-struct smmu_model_dev *smmu_model_add_dev(struct smmu_model *model,
-					  struct arm_smmu_fake_master *fm)
+struct smmu_model_dev *smmu_model_add_dev(struct smmu_model *model, struct arm_smmu_fake_master *fm)
 {
 	struct smmu_model_dev *dev = arm_smmu_fake_zalloc(model->test, sizeof(*dev));
 
 	dev->model = model;
 	dev->ms = fm->fake->model;
 	dev->fm = fm;
+	/* Devices with more than one stream are not modelled */
+	KUNIT_ASSERT_EQ(model->test, fm->master->num_streams, 1);
+	dev->sid = fm->master->streams[0].id;
 	smmu_model_track(&dev->ssids, MODEL_NO_SSID);
 	scoped_guard(raw_spinlock_irqsave, &arm_smmu_fake_lock)
-		list_add_tail(&dev->list, &model->devs);
-	arm_smmu_fake_add_action(model->test, remove_dev, dev);
+		list_add_tail(&dev->list, &dev->ms->devs);
+	arm_smmu_fake_add_action(model->test, stop_model, model);
 	return dev;
 }
 
@@ -1485,12 +1312,11 @@ static int report_event(struct walk *w, u64 addr)
 
 	if (!w->event)
 		return -EFAULT;
-	evt[0] = FIELD_PREP(EVTQ_0_ID, w->event) | FIELD_PREP(EVTQ_0_SID, w->sid);
+	evt[0] = FIELD_PREP(EVTQ_0_ID, w->event) | FIELD_PREP(EVTQ_0_SID, w->dev->sid);
 	if (w->ssid != MODEL_NO_SSID)
 		evt[0] |= EVTQ_0_SSV | FIELD_PREP(EVTQ_0_SSID, w->ssid);
 	if (w->at) {
-		evt[1] = (w->flags & MODEL_WRITE ? 0 : EVTQ_1_RnW) |
-			 (w->at->s2 ? EVTQ_1_S2 : 0);
+		evt[1] = (w->flags & MODEL_WRITE ? 0 : EVTQ_1_RnW) | (w->at->s2 ? EVTQ_1_S2 : 0);
 		evt[2] = addr;
 	}
 	if (stall) {
@@ -1498,12 +1324,10 @@ static int report_event(struct walk *w, u64 addr)
 		w->dev->stall = -EINPROGRESS;
 		evt[1] |= EVTQ_1_STALL | FIELD_PREP(EVTQ_1_STAG, w->dev->stag);
 	}
-	w->dev->model->stats.events++;
 	arm_smmu_fake_event(w->ms->fake, evt);
 	return stall ? -EINPROGRESS : -EFAULT;
 }
 
-/* Translate an access, by the ATC if possible */
 static bool do_dma(struct walk *w, u64 addr, struct entry *e)
 {
 	bool ats = w->flags & MODEL_ATS && ats_on(w->dev);
@@ -1537,15 +1361,12 @@ static bool do_dma(struct walk *w, u64 addr, struct entry *e)
  * stalls. A CMD_RESUME then sets &smmu_model_dev.stall to -EAGAIN for a retry, or to
  * -EFAULT for an abort. Both errors are reported by an event record.
  */
-int smmu_model_dma(struct smmu_model_dev *dev, u32 ssid, u64 addr, unsigned int flags,
-		   u64 *pa)
+int smmu_model_dma(struct smmu_model_dev *dev, u32 ssid, u64 addr, unsigned int flags, u64 *pa)
 {
-	struct arm_smmu_master *master = dev->fm->master;
-	struct walk w = { .ms = dev->ms, .dev = dev, .ssid = ssid, .flags = flags };
+	struct walk w = new_walk(dev, ssid, flags);
 	struct entry e;
 
 	guard(raw_spinlock_irqsave)(&arm_smmu_fake_lock);
-	w.sid = master->streams[rnd(dev->model) % master->num_streams].id;
 	if (!do_dma(&w, addr, &e))
 		/* A fault of a Translation Request is not reported (3.9.1.2) */
 		return flags & (MODEL_ATS | MODEL_QUIET) ? -EFAULT : report_event(&w, addr);
@@ -1567,9 +1388,10 @@ void smmu_model_fill(struct smmu_model *model, bool all)
 {
 	struct smmu *ms;
 
-	list_for_each_entry(ms, &model->smmus, list)
-		scoped_guard(raw_spinlock_irqsave, &arm_smmu_fake_lock)
-			fill(ms, all);
+	list_for_each_entry(ms, &model->smmus, list) {
+		guard(raw_spinlock_irqsave)(&arm_smmu_fake_lock);
+		fill(ms, all);
+	}
 }
 
 /**
@@ -1577,8 +1399,7 @@ void smmu_model_fill(struct smmu_model *model, bool all)
  * @model: the model, to which all SMMUs were added
  * @size: the size of the range, a power of two
  *
- * Return: the first address of the range, which is aligned to @size, is not RAM and
- * was never allocated before.
+ * Return: the first address of a new range, which is aligned to @size and is not RAM.
  */
 u64 smmu_model_pa(struct smmu_model *model, u64 size)
 {
@@ -1592,8 +1413,7 @@ u64 smmu_model_pa(struct smmu_model *model, u64 size)
  * @model: the model
  * @asid: an ASID
  *
- * Return: a bit for each enum smmu_model_type. Types of entries with @asid are in the
- * upper 16 bits, types of other entries in the lower 16 bits.
+ * Return: a bit for each smmu_model_type, in the upper 16 bits for entries with @asid.
  */
 u32 smmu_model_types(struct smmu_model *model, u16 asid)
 {
@@ -1610,144 +1430,72 @@ u32 smmu_model_types(struct smmu_model *model, u16 asid)
 }
 
 /* Return: true if @e has the page tables and the tag of @w */
-static bool same_source(const struct walk *w, const struct entry *e)
+static bool same_source(struct walk *w, const struct entry *e)
 {
-	if (e->el2 != w->el2 || e->vmid != w->vmid ||
-	    e->ttb2 != (w->has_s2 ? w->s2.ttb : 0))
-		return false;
-	if (is_s2(e->type))
-		return true;
-	if (e->nested != w->has_s2)
-		return false;
-	return w->has_s1 ? !w->s1.off && e->ttb1 == w->s1.ttb && e->asid == w->asid :
-			   !e->ttb1;
+	struct entry now = *e;
+
+	set_source(w, e->type, &now);
+	return !memcmp(&now, e, offsetof(struct entry, dev));
 }
 
 static void check_image(struct smmu *ms, const struct image *im)
 {
 	const struct entry *e = &im->e;
-	u32 sid = upper_32_bits(e->ia);
-	struct walk w = { .ms = ms, .sid = sid, .ssid = MODEL_NO_SSID, .flags = MODEL_PEEK };
+	struct walk w = new_walk(e->dev, MODEL_NO_SSID, CHECK_FLAGS);
+	bool is_cd = BIT(e->type) & TYPES_CD;
 	u64 words[STRTAB_STE_DWORDS] = {};
 
 	/* Fetch the STE to find the CD. The STE itself may be invalid. */
-	if (BIT(e->type) & TYPES_CD) {
-		begin(&w);
-		if (!(FIELD_GET(STRTAB_STE_0_CFG, w.ste[0]) & 1)) {
-			add_fault(ms, MODEL_STALE, e, "the STE %#llx has no stage 1", w.ste[0]);
-			return;
-		}
-	}
-	if (fetch(&w, e->type, sid, lower_32_bits(e->ia), words) &&
-	    memcmp(im->words, words, sizeof(words)))
-		add_fault(ms, MODEL_STALE, e, "%*ph in memory", (int)sizeof(words), words);
+	begin(&w);
+	if ((is_cd && !(FIELD_GET(STRTAB_STE_0_CFG, w.ste[0]) & 1)) ||
+	    (fetch(&w, e->type, lower_32_bits(e->ia), words) &&
+	     memcmp(im->words, words, sizeof(words))))
+		add_fault(ms, MODEL_STALE, e, "STE %#llx, %*ph in memory", w.ste[0],
+			  (int)sizeof(words), words);
 }
 
 static bool repeat_walk(struct walk *w, const struct entry *e, u64 ia, struct entry *now)
 {
-	unsigned int stop = is_table(e->type) ? e->level : 4;
-
-	if (is_s2(e->type))
-		return walk_stage(w, &w->s2, ia, stop, now);
-	if (e->type == MODEL_TABLE1 || e->type == MODEL_S1)
-		return walk_stage(w, &w->s1, ia, stop, now);
-	return xlat(w, ia, now);
+	if (!(BIT(e->type) & (TYPES_TABLE | TYPES_S2 | BIT(MODEL_S1))))
+		return xlat(w, ia, now);
+	return walk_stage(w, BIT(e->type) & TYPES_S2 ? &w->s2 : &w->s1, ia,
+			  BIT(e->type) & TYPES_TABLE ? e->level : 4, now);
 }
 
-static const char *compare(const struct entry *e, const struct entry *now, u64 ia)
+/* Return: true if @e gives no other access than @now, a walk of memory */
+static bool is_current(const struct entry *e, const struct entry *now)
 {
-	if (is_table(e->type) ? now->oa != e->oa :
-				now->oa + (ia - now->ia) != e->oa + (ia - e->ia))
-		return "the output address has changed";
-	if (e->perm & ~now->perm)
-		return "permissions were removed";
-	if (e->perm & MODEL_WRITE && !e->clean && now->clean)
-		return "the dirty state is clean, so writes are not recorded";
-	return NULL;
+	bool same_oa = BIT(e->type) & TYPES_TABLE ? now->oa == e->oa :
+						    now->oa - now->ia == e->oa - e->ia;
+
+	/* A write to a page that is clean in memory would not be recorded */
+	return same_oa && !(e->perm & ~now->perm) &&
+	       !(e->perm & MODEL_WRITE && !e->clean && now->clean);
 }
 
 /* Compare the first and the last page of an entry with a fresh walk */
 static void check_entry(struct walk *w, const struct entry *e)
 {
 	u64 ia = e->ia, last = ia + e->size - SZ_4K;
-	const char *what;
-	struct entry now;
+	struct entry now = {};
 
-	for (;; ia = last) {
-		what = repeat_walk(w, e, ia, &now) ? compare(e, &now, ia) :
-						     "there is no translation";
-		if (what)
-			add_fault(w->ms, MODEL_STALE, e, "%#llx: %s", ia, what);
-		if (what || ia == last)
+	while (repeat_walk(w, e, ia, &now) && is_current(e, &now)) {
+		if (ia == last)
 			return;
+		ia = last;
 	}
-}
-
-/* An ATC entry must be of the current domain of the device. Sets @w to its walk. */
-static bool check_atc(struct smmu *ms, const struct entry *e, struct walk *w)
-{
-	const char *what;
-
-	*w = (struct walk){
-		.ms = ms,
-		.dev = find_dev(ms, e->sid),
-		.sid = e->sid,
-		.ssid = e->ssid,
-		.flags = MODEL_PEEK,
-	};
-	if (!w->dev || !ats_on(w->dev))
-		what = "ATS is disabled";
-	else if (!begin(w))
-		what = "the device has no translation";
-	else if (!same_source(w, e))
-		what = "the device was detached from the domain";
-	else
-		return true;
-	add_fault(ms, MODEL_ATC, e, "%s, TTB0 %#llx S2TTB %#llx now", what, w->s1.ttb,
-		  w->s2.ttb);
-	return false;
-}
-
-/**
- * smmu_model_left() - Check the caches after a device was detached from a domain
- * @dev: the device
- * @ssid: the PASID that was detached or replaced, or MODEL_NO_SSID
- *
- * No ATC entry of the old domain may remain, and cached STEs and CDs must be equal to
- * memory. The caller must exclude other attaches and detaches of the device.
- */
-void smmu_model_left(struct smmu_model_dev *dev, u32 ssid)
-{
-	u32 cd = ssid == MODEL_NO_SSID ? 0 : ssid;
-	struct smmu *ms = dev->ms;
-	struct image *im;
-	struct entry *e;
-	struct walk w;
-
-	guard(raw_spinlock_irqsave)(&arm_smmu_fake_lock);
-	for (e = ms->tlb; e != ms->tlb + ms->num_tlb; e++)
-		if (e->type == MODEL_ATC_ENTRY && e->ssid == ssid &&
-		    find_dev(ms, e->sid) == dev)
-			check_atc(ms, e, &w);
-	for (im = ms->images; im != ms->images + MODEL_NUM_IMAGES; im++)
-		if ((im->e.type == MODEL_STE ||
-		     (im->e.type == MODEL_CD && lower_32_bits(im->e.ia) == cd)) &&
-		    find_dev(ms, upper_32_bits(im->e.ia)) == dev)
-			check_image(ms, im);
+	add_fault(w->ms, MODEL_STALE, e, "%#llx now has the descriptor %#llx, perm %u%s", ia,
+		  now.desc, now.perm, now.clean ? " clean" : "");
 }
 
 static void get_walks(struct smmu *ms)
 {
+	struct walk *w = ms->walks;
 	unsigned int n;
 
-	ms->num_walks = 0;
-	for (n = 0; ms->num_walks < MODEL_NUM_WALKS; n++) {
-		struct walk *w = &ms->walks[ms->num_walks];
-
-		if (!nth_walk(ms, n, MODEL_PEEK, w))
-			break;
-		ms->num_walks += begin(w);
-	}
+	for (n = 0; n < MODEL_NUM_WALKS && nth_walk(ms, n, CHECK_FLAGS, w); n++)
+		w += begin(w);
+	ms->num_walks = w - ms->walks;
 }
 
 /* Return: a walk of get_walks() with the page tables and the tag of @e, or NULL */
@@ -1778,8 +1526,7 @@ void smmu_model_free_pa(struct smmu_model *model, u64 pa, u64 size)
 	struct entry *e;
 
 	guard(raw_spinlock_irqsave)(&arm_smmu_fake_lock);
-	model->freed[model->num_freed++ % MODEL_NUM_FREED] =
-		(struct range){ pa, pa + size - 1 };
+	model->freed[model->num_freed++ % MODEL_NUM_FREED] = (struct range){ pa, pa + size - 1 };
 	list_for_each_entry(ms, &model->smmus, list) {
 		get_walks(ms);
 		for (e = ms->tlb; e != ms->tlb + ms->num_tlb; e++)
@@ -1793,23 +1540,51 @@ static void check_tlb(struct smmu *ms, const struct entry *e)
 	struct arm_smmu_device *smmu = &ms->fake->smmu;
 	struct walk *w = find_walk(ms, e), atc;
 
-	if (e->type == MODEL_FREE)
-		return;
 	if (e->type == MODEL_ATC_ENTRY) {
-		if (check_atc(ms, e, &atc))
+		atc = new_walk(e->dev, e->ssid, CHECK_FLAGS);
+		if (ats_on(e->dev) && begin(&atc) && same_source(&atc, e))
 			check_entry(&atc, e);
-	} else if (e->vmid ? !arm_smmu_fake_has_id(&smmu->vmids, e->vmid) :
-			     !e->asid || !arm_smmu_fake_has_id(&smmu->asids, e->asid)) {
+		else
+			add_fault(ms, MODEL_ATC, e, "ATS is disabled or the domain detached");
+	} else if (e->vmid ? !test_bit(e->vmid, smmu->vmids.used) :
+			     !e->asid || !test_bit(e->asid, smmu->asids.used)) {
 		add_fault(ms, MODEL_TAG, e, "its ASID or VMID is free");
 	} else if (w) {
 		check_entry(w, e);
 	} else if (!e->vmid) {
-		/*
-		 * A device with a nested STE of abort or bypass keeps the VMID of
-		 * its vSMMU in the array, so entries of the guest's ASIDs may remain.
-		 */
+		/* With a nested STE of abort or bypass, entries of the VMID may remain */
 		add_fault(ms, MODEL_TAG, e, "no STE or CD uses its tag");
 	}
+}
+
+/**
+ * smmu_model_left() - Check the caches after a device was detached from a domain
+ * @dev: the device
+ * @ssid: the PASID that was detached or replaced, or MODEL_NO_SSID
+ *
+ * No ATC entry of the old domain may remain, and cached STEs and CDs must be equal to
+ * memory. The caller must exclude other attaches and detaches of the device.
+ */
+void smmu_model_left(struct smmu_model_dev *dev, u32 ssid)
+{
+	struct walk w = new_walk(dev, ssid, CHECK_FLAGS);
+	u32 cd = ssid == MODEL_NO_SSID ? 0 : ssid;
+	struct smmu *ms = dev->ms;
+	struct image *im;
+	struct entry *e;
+	bool translates;
+
+	guard(raw_spinlock_irqsave)(&arm_smmu_fake_lock);
+	translates = ats_on(dev) && begin(&w);
+	for (e = ms->tlb; e != ms->tlb + ms->num_tlb; e++)
+		if (e->type == MODEL_ATC_ENTRY && matches(&w, e) &&
+		    !(translates && same_source(&w, e)))
+			add_fault(ms, MODEL_ATC, e, "the device has left its domain");
+	for (im = ms->images; im != ms->images + MODEL_NUM_IMAGES; im++)
+		if (im->e.dev == dev &&
+		    (im->e.type == MODEL_STE ||
+		     (im->e.type == MODEL_CD && lower_32_bits(im->e.ia) == cd)))
+			check_image(ms, im);
 }
 
 /**
@@ -1832,6 +1607,7 @@ void smmu_model_check(struct smmu_model *model)
 			if (im->e.type)
 				check_image(ms, im);
 		for (e = ms->tlb; e != ms->tlb + ms->num_tlb; e++)
-			check_tlb(ms, e);
+			if (e->type)
+				check_tlb(ms, e);
 	}
 }

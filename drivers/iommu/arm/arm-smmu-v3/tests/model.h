@@ -1,14 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * A model of an SMMUv3 for KUnit. It translates by the structures in memory, caches
- * as much as the architecture allows, and checks the contents of the caches.
- *
- * References are to the Arm SMMUv3 architecture (IHI 0070) and to the Arm ARM
- * (DDI 0487). arm_smmu_fake_lock protects all structures.
+ * A model of an SMMUv3 for KUnit, see model.c. arm_smmu_fake_lock protects all structures.
  */
 #ifndef _ARM_SMMU_V3_TESTS_MODEL_H
 #define _ARM_SMMU_V3_TESTS_MODEL_H
 
+#include <linux/prandom.h>
 #include <linux/range.h>
 
 #include "fake.h"
@@ -30,14 +27,12 @@
 /* Report no event record and do not stall */
 #define MODEL_QUIET		BIT(5)
 
-/* Errors that the model reports */
 enum smmu_model_fault {
 	MODEL_ILLEGAL,		/* a structure or command with a reserved value */
 	MODEL_REACH,		/* a cached entry or a DMA reaches freed memory */
 	MODEL_STALE,		/* a cached entry differs from the tables in memory */
 	MODEL_TAG,		/* an ASID or VMID that is free or that no STE or CD uses */
 	MODEL_ATC,		/* an ATC entry of an old domain, or with ATS disabled */
-	MODEL_NUM_FAULTS,
 };
 
 enum smmu_model_type {
@@ -66,22 +61,19 @@ struct smmu_model_dev {
 	struct smmu *ms;
 	struct arm_smmu_fake_master *fm;
 	struct list_head list;
+	u32 sid;
 	/* Substreams of speculative translations */
 	struct smmu_model_set ssids;
 	/* The latest transaction that stalled, and its result */
 	u16 stag;
 	int stall;
-	/* ATC_INVs that the device got with ATS disabled */
-	unsigned int num_bad_atc_invs;
 };
 
-/* All SMMUs and devices of a test */
 struct smmu_model {
 	struct kunit *test;
 	u64 seed;
-	u32 rnd;
+	struct rnd_state rnd;
 	struct list_head smmus;
-	struct list_head devs;
 	/* Addresses of speculative translations */
 	struct smmu_model_set tracked;
 	u64 next_pa;
@@ -89,17 +81,12 @@ struct smmu_model {
 	struct range freed[MODEL_NUM_FREED];
 	unsigned int num_freed;
 	struct {
-		u64 steps;
-		u64 fills;
-		u64 hits;
-		u64 cmds;
-		u64 events;
-		u64 httu;
+		u64 steps, fills, hits;
 	} stats;
-	unsigned int faults[MODEL_NUM_FAULTS];
-	/* Count faults without failing the test */
+	/* A bit for each enum smmu_model_fault. Only the first fault of each is printed. */
+	unsigned long faults;
+	/* Faults do not fail the test */
 	bool expected;
-	unsigned int num_reports;
 };
 
 struct smmu_model *smmu_model_create(struct kunit *test, u64 seed);
@@ -108,8 +95,7 @@ struct smmu_model_dev *smmu_model_add_dev(struct smmu_model *model,
 					  struct arm_smmu_fake_master *fm);
 void smmu_model_track(struct smmu_model_set *set, u64 val);
 void smmu_model_untrack(struct smmu_model_set *set, u64 val);
-int smmu_model_dma(struct smmu_model_dev *dev, u32 ssid, u64 addr,
-		   unsigned int flags, u64 *pa);
+int smmu_model_dma(struct smmu_model_dev *dev, u32 ssid, u64 addr, unsigned int flags, u64 *pa);
 void smmu_model_fill(struct smmu_model *model, bool all);
 u64 smmu_model_pa(struct smmu_model *model, u64 size);
 void smmu_model_free_pa(struct smmu_model *model, u64 pa, u64 size);

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * KUnit tests of domains of devices behind several SMMUs: which SMMUs can share a
- * domain, that a rejected attach changes nothing, and that RCU readers of the array
- * of a domain do not see it change.
+ * KUnit tests of a domain of devices behind two SMMUs: which SMMUs can share it, that a
+ * rejected attach changes nothing, and that RCU readers of its array do not see it change.
  */
 #include <linux/completion.h>
 #include <uapi/linux/iommufd.h>
@@ -11,7 +10,6 @@
 
 #define TEST_SMMUS	2
 #define TEST_PASID	3
-#define TEST_PGSIZES	(SZ_4K | SZ_2M | SZ_1G)
 #define TEST_64K	(SZ_64K | SZ_512M)
 
 /* Flags of domain allocations */
@@ -35,15 +33,13 @@ static const struct row {
 	unsigned long pgsizes;
 } rows[] = {
 	/* Its domains without flags are of stage 2 */
-	{ "no stage 1", 2, 1,
-	  .without = ARM_SMMU_FEAT_TRANS_S1 | ARM_SMMU_FEAT_NESTING },
-	{ "no stage 2", 1, 1,
-	  .without = ARM_SMMU_FEAT_TRANS_S2 | ARM_SMMU_FEAT_NESTING },
+	{ "no stage 1", 2, 1, .without = ARM_SMMU_FEAT_TRANS_S1 | ARM_SMMU_FEAT_NESTING },
+	{ "no stage 2", 1, 1, .without = ARM_SMMU_FEAT_TRANS_S2 | ARM_SMMU_FEAT_NESTING },
 	{ "no coherent walks", 0, 0, .without = ARM_SMMU_FEAT_COHERENCY },
 	{ "larger addresses", 3, 0, .oas = 48 },
 	{ "smaller addresses", 0, 3, .oas = 40 },
 	{ "64K", 0, 0, .pgsizes = TEST_64K },
-	{ "4K and 64K", 3, 3, .pgsizes = TEST_PGSIZES | TEST_64K },
+	{ "4K and 64K", 3, 3, .pgsizes = SZ_4K | SZ_2M | SZ_1G | TEST_64K },
 	/* 2M is a common page size, but the granules differ */
 	{ "16K", 0, 0, .pgsizes = SZ_16K | SZ_32M | SZ_2M },
 	{ "52 bits", 3, VA_BITS > 48 ? 2 : 3, .with = ARM_SMMU_FEAT_VAX },
@@ -53,23 +49,15 @@ static const struct row {
 	{ "nothing", 3, 3 },
 };
 
-/* A device behind each of two SMMUs */
-static void setup(struct kunit *test, struct arm_smmu_fake_master *fms[TEST_SMMUS])
-{
-	unsigned int i;
-
-	for (i = 0; i < TEST_SMMUS; i++)
-		fms[i] = arm_smmu_fake_add_master(arm_smmu_fake_create(test, 8), 1, 4);
-}
-
 /* PASIDs, vSMMUs and devices follow the same rule */
 static void try_all(struct kunit *test, struct iommu_domain *domain,
-		    struct arm_smmu_fake_master *fm, bool can, const char *what)
+		    struct arm_smmu_fake_master *fm, int expected, const char *what)
 {
 	struct arm_smmu_domain *smmu_domain = to_smmu_domain(domain);
 	bool s1 = smmu_domain->stage == ARM_SMMU_DOMAIN_S1;
-	int ret, expected = can ? 0 : -EINVAL;
 	struct arm_vsmmu vsmmu = {};
+	struct arm_smmu_cmd cmd;
+	int ret;
 
 	arm_smmu_fake_drop_cmds(fm->fake);
 	ret = arm_smmu_fake_set_pasid(fm, domain, TEST_PASID, NULL);
@@ -83,32 +71,38 @@ static void try_all(struct kunit *test, struct iommu_domain *domain,
 			arm_smmu_fake_vsmmu_destroy(&vsmmu);
 	}
 	KUNIT_EXPECT_EQ_MSG(test, arm_smmu_fake_attach(fm, domain), expected, "%s", what);
-	if (!can) {
-		arm_smmu_fake_expect_cmds(fm->fake, NULL, 0);
+	if (expected) {
+		KUNIT_EXPECT_FALSE(test, arm_smmu_fake_next_cmd(fm->fake, &cmd));
 		KUNIT_EXPECT_EQ(test, arm_smmu_fake_invs(domain)->num_invs, 0);
 	}
 	KUNIT_EXPECT_EQ(test, 0, arm_smmu_fake_block(fm));
 }
 
+/* A device behind each SMMU */
+static void setup(struct kunit *test, struct arm_smmu_fake_master *fms[TEST_SMMUS])
+{
+	unsigned int i;
+
+	for (i = 0; i < TEST_SMMUS; i++)
+		fms[i] = arm_smmu_fake_add_master(arm_smmu_fake_create(test, 8), 1, 4);
+}
+
 static void share_test_rule(struct kunit *test)
 {
 	struct arm_smmu_fake_master *fms[TEST_SMMUS];
-	struct arm_smmu_device *smmu;
+	struct arm_smmu_device *first, *second;
 	struct iommu_domain *domain;
 	const struct row *row;
 	unsigned int k, way;
-	unsigned long oas;
-	u32 features;
 	bool can;
 
 	setup(test, fms);
-	smmu = &fms[1]->fake->smmu;
-	features = smmu->features;
-	oas = smmu->oas;
+	first = &fms[0]->fake->smmu;
+	second = &fms[1]->fake->smmu;
 	for (row = rows; row != rows + ARRAY_SIZE(rows); row++) {
-		smmu->oas = row->oas ?: oas;
-		smmu->pgsize_bitmap = row->pgsizes ?: TEST_PGSIZES;
-		smmu->features = (features | row->with) & ~row->without;
+		second->oas = row->oas ?: first->oas;
+		second->pgsize_bitmap = row->pgsizes ?: first->pgsize_bitmap;
+		second->features = (first->features | row->with) & ~row->without;
 		for (k = 0; k < 2 * ARRAY_SIZE(flags); k++) {
 			way = k % 2;
 			can = (way ? row->back : row->there) & BIT(k / 2);
@@ -117,28 +111,27 @@ static void share_test_rule(struct kunit *test)
 				KUNIT_EXPECT_FALSE(test, can);
 				continue;
 			}
-			try_all(test, domain, fms[!way], can, row->name);
+			try_all(test, domain, fms[!way], can ? 0 : -EINVAL, row->name);
 			iommu_domain_free(domain);
 		}
 	}
 }
 
-/* An RCU reader of an array. It ends when @leave is set, or after @patience. */
+/* An RCU reader of the array of a domain. It ends when @leave is set. */
 struct reader {
+	struct kunit *test;
 	struct arm_smmu_domain *smmu_domain;
 	struct completion inside;
-	unsigned long patience;
 	bool leave;
-	bool late;
-	bool changed;
 };
 
 static int read_array(void *data)
 {
+	unsigned long end = jiffies + 10 * HZ;
 	struct reader *reader = data;
-	unsigned long end = jiffies + reader->patience;
 	struct arm_smmu_invs *invs;
 	struct arm_smmu_inv seen;
+	bool left, changed;
 
 	rcu_read_lock();
 	invs = rcu_dereference(reader->smmu_domain->invs);
@@ -146,59 +139,46 @@ static int read_array(void *data)
 	complete(&reader->inside);
 	while (!READ_ONCE(reader->leave) && time_before(jiffies, end))
 		cpu_relax();
+	left = READ_ONCE(reader->leave);
 	/* Only @users may change. Other changes show that the array was freed. */
 	seen.users = invs->inv[0].users;
-	reader->changed = memcmp(&seen, invs->inv, sizeof(seen));
-	WRITE_ONCE(reader->late, !READ_ONCE(reader->leave));
+	changed = memcmp(&seen, invs->inv, sizeof(seen));
 	rcu_read_unlock();
+	KUNIT_EXPECT_TRUE_MSG(reader->test, left, "the attach or detach waits for readers");
+	KUNIT_EXPECT_FALSE(reader->test, changed);
 	return 0;
-}
-
-/*
- * Attach to @domain while the array of @read has an RCU reader. Without @domain
- * disable the SMMU, which has to wait for the reader.
- */
-static void beside_reader(struct kunit *test, struct iommu_domain *read,
-			  struct arm_smmu_fake_master *fm, struct iommu_domain *domain)
-{
-	struct reader *reader = arm_smmu_fake_zalloc(test, sizeof(*reader));
-	struct task_struct *task;
-
-	reader->smmu_domain = to_smmu_domain(read);
-	reader->patience = domain ? 10 * HZ : HZ / 50;
-	init_completion(&reader->inside);
-	task = arm_smmu_fake_run_task(test, read_array, reader);
-	wait_for_completion(&reader->inside);
-	if (domain)
-		KUNIT_EXPECT_EQ(test, 0, arm_smmu_fake_attach(fm, domain));
-	else
-		arm_smmu_disable_action(&fm->fake->smmu);
-	KUNIT_EXPECT_EQ(test, READ_ONCE(reader->late), !domain);
-	WRITE_ONCE(reader->leave, true);
-	arm_smmu_fake_stop_task(test, task);
-	KUNIT_EXPECT_FALSE(test, reader->changed);
 }
 
 /* An attach and a detach do not change or free an array while it has a reader */
 static void share_test_readers(struct kunit *test)
 {
 	struct arm_smmu_fake_master *fms[TEST_SMMUS];
-	struct iommu_domain *domain, *blocked;
+	struct iommu_domain *domain;
+	struct reader *reader;
+	struct task_struct *task;
 	unsigned int i;
 
-	if (num_online_cpus() < 2)
-		kunit_skip(test, "needs two CPUs");
 	setup(test, fms);
-	blocked = arm_smmu_fake_blocked(fms[0]);
 	domain = arm_smmu_fake_alloc_domain(fms[0], 0);
 	KUNIT_ASSERT_EQ(test, 0, arm_smmu_fake_attach(fms[0], domain));
-	/* One of the two detaches leaves an entry without users before the end */
-	for (i = 0; i < TEST_SMMUS; i++) {
-		beside_reader(test, domain, fms[!i], domain);
-		beside_reader(test, domain, fms[i], blocked);
+	/*
+	 * By turns attach a device and detach the other one. One of the two detaches
+	 * leaves an entry without users before the end.
+	 */
+	for (i = 0; i < 2 * TEST_SMMUS; i++) {
+		reader = arm_smmu_fake_zalloc(test, sizeof(*reader));
+		reader->test = test;
+		reader->smmu_domain = to_smmu_domain(domain);
+		init_completion(&reader->inside);
+		task = arm_smmu_fake_run_task(test, read_array, reader);
+		wait_for_completion(&reader->inside);
+		if (i % 2)
+			KUNIT_EXPECT_EQ(test, 0, arm_smmu_fake_block(fms[i / 2]));
+		else
+			KUNIT_EXPECT_EQ(test, 0, arm_smmu_fake_attach(fms[!i], domain));
+		WRITE_ONCE(reader->leave, true);
+		arm_smmu_fake_join_task(test, task);
 	}
-	beside_reader(test, domain, fms[1], NULL);
-	KUNIT_EXPECT_EQ(test, 0, readl(fms[1]->fake->smmu.base + ARM_SMMU_CR0));
 }
 
 static struct kunit_case share_test_cases[] = {
@@ -209,7 +189,6 @@ static struct kunit_case share_test_cases[] = {
 
 static struct kunit_suite share_test_suite = {
 	.name = "arm-smmu-v3-share",
-	.suite_init = arm_smmu_fake_suite_init,
 	.suite_exit = arm_smmu_fake_suite_exit,
 	.test_cases = share_test_cases,
 };

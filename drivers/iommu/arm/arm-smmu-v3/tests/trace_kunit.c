@@ -137,7 +137,6 @@ static struct kunit_case trace_test_cases[] = {
 
 static struct kunit_suite trace_test_suite = {
 	.name = "arm-smmu-v3-trace",
-	.suite_init = arm_smmu_fake_suite_init,
 	.suite_exit = arm_smmu_fake_suite_exit,
 	.test_cases = trace_test_cases,
 };
