@@ -206,6 +206,8 @@ static void order_test_store_buffer(struct kunit *test)
 	unsigned int at = 0, delay = 512, num[2][2] = {};
 	bool found;
 
+	if (num_online_cpus() < 2)
+		kunit_skip(test, "needs two CPUs");
 	after->num_invs = 1;
 	rcu_assign_pointer(race->smmu_domain.invs, before);
 	arm_smmu_fake_run_task(test, order_test_inv, race);

@@ -214,6 +214,8 @@ static void queue_test_blocked(struct kunit *test)
 	unsigned int full;
 	u64 num;
 
+	if (num_online_cpus() < 2)
+		kunit_skip(test, "needs two CPUs");
 	queue_test_add_all(qt, INV_TYPE_S1_ASID);
 	for (full = 0; full < 2; full++) {
 		arm_smmu_fake_stop(slow, 0);

@@ -158,6 +158,8 @@ static void share_test_readers(struct kunit *test)
 	struct task_struct *task;
 	unsigned int i;
 
+	if (num_online_cpus() < 2)
+		kunit_skip(test, "needs two CPUs");
 	setup(test, fms);
 	domain = arm_smmu_fake_alloc_domain(fms[0], 0);
 	KUNIT_ASSERT_EQ(test, 0, arm_smmu_fake_attach(fms[0], domain));
