@@ -168,6 +168,7 @@ static void vsmmu_test_guest_ats(struct kunit *test)
 	static const bool ats[] = { true, false, true };
 	struct vsmmu *v = setup(test);
 	struct pci_dev *pdev = to_pci_dev(v->fm->dev);
+	struct arm_smmu_inv *inv;
 	unsigned int i;
 	u64 val;
 
@@ -176,9 +177,9 @@ static void vsmmu_test_guest_ats(struct kunit *test)
 		attach(v->fm, alloc_nested(v, 0, S1, ats[i] ? ATS : NO_ATS, 0));
 		val = le64_to_cpu(arm_smmu_fake_ste(v->fm)->data[1]);
 		KUNIT_EXPECT_EQ(test, ats[i], FIELD_GET(STRTAB_STE_1_EATS, val) == ATS);
-		KUNIT_EXPECT_EQ(test, ats[i],
-				!!arm_smmu_invs_find(arm_smmu_fake_invs(v->parent),
-						     &v->fake->smmu, INV_TYPE_ATS_FULL));
+		inv = arm_smmu_invs_find(arm_smmu_fake_invs(v->parent), &v->fake->smmu,
+					 INV_TYPE_ATS_FULL);
+		KUNIT_EXPECT_EQ(test, ats[i], !!inv);
 		KUNIT_EXPECT_EQ(test, ats[i], !!pdev->ats_enabled);
 		expect_atc_inv(v, ats[i], 0);
 	}
