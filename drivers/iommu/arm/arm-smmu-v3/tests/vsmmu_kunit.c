@@ -176,7 +176,8 @@ static void vsmmu_test_guest_ats(struct kunit *test)
 	for (i = 0; i < ARRAY_SIZE(ats); i++) {
 		attach(v->fm, alloc_nested(v, 0, S1, ats[i] ? ATS : NO_ATS, 0));
 		val = le64_to_cpu(arm_smmu_fake_ste(v->fm)->data[1]);
-		KUNIT_EXPECT_EQ(test, ats[i], FIELD_GET(STRTAB_STE_1_EATS, val) == ATS);
+		val = FIELD_GET(STRTAB_STE_1_EATS, val);
+		KUNIT_EXPECT_EQ(test, ats[i], val == ATS);
 		inv = arm_smmu_invs_find(arm_smmu_fake_invs(v->parent), &v->fake->smmu,
 					 INV_TYPE_ATS_FULL);
 		KUNIT_EXPECT_EQ(test, ats[i], !!inv);
