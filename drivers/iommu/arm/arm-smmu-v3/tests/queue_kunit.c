@@ -636,7 +636,7 @@ static void queue_test_range(struct queue_test *qt, u64 iova, u64 size, unsigned
 	if (all) {
 		KUNIT_EXPECT_EQ(test, num, 1);
 		KUNIT_EXPECT_GE(test, size, ats ? BIT_ULL(51) :
-				ranges ? BIT_ULL(52) + 1 : 1ULL << (2 * tg - 3));
+				ranges ? BIT_ULL(52) + 1 : BIT_ULL(min(2 * shift - 3, 63)));
 		return;
 	}
 	KUNIT_ASSERT_TRUE_MSG(test, next >= iova + size && sum <= 2 * size,
