@@ -245,8 +245,10 @@ static u64 fake_step(u64 left)
 	struct arm_smmu_fake *fake;
 	bool busy = fake_consume_all();
 
-	if (arm_smmu_fake_clock.frozen)
+	if (arm_smmu_fake_clock.frozen) {
+		WRITE_ONCE(arm_smmu_fake_clock.polled, true);
 		return 0;
+	}
 
 	list_for_each_entry(fake, &fake_list, list) {
 		list_for_each_entry(fq, &fake->queues, list) {

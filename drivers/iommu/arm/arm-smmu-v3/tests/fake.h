@@ -73,6 +73,7 @@ struct arm_smmu_fake {
 struct arm_smmu_fake_clock {
 	u64 now;
 	bool frozen;	/* only commands that take no time are consumed */
+	bool polled;	/* a task waited while the clock was frozen */
 	bool repeat;	/* the driver has to issue CFGI and TLBI commands twice */
 	unsigned int num_timeouts;
 	/* Of the task that was the last to begin a wait with interrupts disabled */

@@ -505,14 +505,24 @@ static void queue_test_one_queue(struct kunit *test)
 }
 
 static struct arm_smmu_fake *queue_test_slow;
+static struct task_struct *queue_test_detaching;
 
-static void queue_test_go(struct work_struct *work)
+static void queue_test_go(void)
 {
 	arm_smmu_fake_start(queue_test_slow);
 	arm_smmu_fake_freeze(false);
 }
 
-static DECLARE_DELAYED_WORK(queue_test_go_work, queue_test_go);
+/* Go when the detach waits for the invalidation, or has ended */
+static void queue_test_go_later(struct work_struct *work)
+{
+	do {
+		schedule_timeout_uninterruptible(1);
+	} while (task_is_running(queue_test_detaching));
+	queue_test_go();
+}
+
+static DECLARE_WORK(queue_test_go_work, queue_test_go_later);
 
 static int queue_test_unmap(void *data)
 {
@@ -552,21 +562,23 @@ static void queue_test_ats(struct kunit *test, bool attach)
 		queue_test_issue(slow, TEST_QUEUE);
 	arm_smmu_fake_freeze(true);
 	task = arm_smmu_fake_run_task(test, queue_test_unmap, domain);
-	/* If these delays are too short, the test passes without a race */
 	if (attach) {
-		msleep(50);
+		/* The task has loaded the array when it waits for space */
+		while (!READ_ONCE(arm_smmu_fake_clock.polled))
+			usleep_range(50, 100);
 	} else {
 		queue_test_wait(slow, 0, 2);
-		schedule_delayed_work(&queue_test_go_work, msecs_to_jiffies(50));
+		queue_test_detaching = current;
+		schedule_work(&queue_test_go_work);
 	}
 	KUNIT_EXPECT_EQ(test, 0, attach ? arm_smmu_fake_attach(fm, domain) :
 				 arm_smmu_fake_block(fm));
 	KUNIT_EXPECT_EQ(test, fm->master->ats_enabled, attach);
 	if (attach) {
-		queue_test_go(NULL);
+		queue_test_go();
 	} else {
 		arm_smmu_fake_drop_cmds(fake);
-		flush_delayed_work(&queue_test_go_work);
+		flush_work(&queue_test_go_work);
 	}
 	arm_smmu_fake_join_task(test, task);
 
