@@ -353,9 +353,7 @@ static void dead_test_order(struct kunit *test)
 	for (i = 0; i < 2; i++) {
 		mutex_lock(low);
 		task = arm_smmu_fake_run_task(test, dead_test_attach, dt);
-		do {
-			schedule_timeout_uninterruptible(1);
-		} while (task_is_running(task));
+		arm_smmu_fake_await_sleep(task);
 		if (mutex_trylock(high))
 			mutex_unlock(high);
 		else

@@ -650,6 +650,14 @@ void arm_smmu_fake_join_task(struct kunit *test, struct task_struct *task)
 	wait_for_completion(&ft->done);
 }
 
+/* Wait until a task sleeps or has exited, and at least for a tick */
+void arm_smmu_fake_await_sleep(struct task_struct *task)
+{
+	do {
+		schedule_timeout_uninterruptible(1);
+	} while (task_is_running(task));
+}
+
 /* Read the next consumed command. Return: false if there is none */
 bool arm_smmu_fake_next_cmd(struct arm_smmu_fake *fake, struct arm_smmu_cmd *cmd)
 {

@@ -196,6 +196,7 @@ struct task_struct *arm_smmu_fake_create_task(struct kunit *test, int (*run)(voi
 					      void *data, unsigned int cpu);
 struct task_struct *arm_smmu_fake_run_task(struct kunit *test, int (*run)(void *data), void *data);
 void arm_smmu_fake_join_task(struct kunit *test, struct task_struct *task);
+void arm_smmu_fake_await_sleep(struct task_struct *task);
 
 bool arm_smmu_fake_next_cmd(struct arm_smmu_fake *fake, struct arm_smmu_cmd *cmd);
 void arm_smmu_fake_drop_cmds(struct arm_smmu_fake *fake);

@@ -516,9 +516,7 @@ static void queue_test_go(void)
 /* Go when the detach waits for the invalidation, or has ended */
 static void queue_test_go_later(struct work_struct *work)
 {
-	do {
-		schedule_timeout_uninterruptible(1);
-	} while (task_is_running(queue_test_detaching));
+	arm_smmu_fake_await_sleep(queue_test_detaching);
 	queue_test_go();
 }
 

@@ -716,7 +716,7 @@ static void clear_dirty(struct thread *t, struct space *space, struct slot *slot
 	slot->written = false;
 }
 
-/* All slots, since few of them are blocks that were written before */
+/* Clear all slots: few of them are blocks with a write */
 static void op_dirty(struct thread *t)
 {
 	struct space *space = get_domain(t);
