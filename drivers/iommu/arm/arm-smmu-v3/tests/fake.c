@@ -15,6 +15,7 @@
 #include <kunit/platform_device.h>
 #include <kunit/static_stub.h>
 #include <linux/completion.h>
+#include <linux/delay.h>
 #include <linux/dma-mapping.h>
 #include <linux/kprobes.h>
 #include <linux/kthread.h>
@@ -650,12 +651,15 @@ void arm_smmu_fake_join_task(struct kunit *test, struct task_struct *task)
 	wait_for_completion(&ft->done);
 }
 
-/* Wait until a task sleeps or has exited, and at least for a tick */
+/*
+ * Wait until a task sleeps or has exited. A task that is woken is TASK_WAKING first, thus not
+ * running, but not asleep either. READ_ONCE() pairs with set_current_state() of the task.
+ */
 void arm_smmu_fake_await_sleep(struct task_struct *task)
 {
 	do {
-		schedule_timeout_uninterruptible(1);
-	} while (task_is_running(task));
+		usleep_range(1000, 2000);
+	} while (!(READ_ONCE(task->__state) & (TASK_NORMAL | TASK_DEAD)));
 }
 
 /* Read the next consumed command. Return: false if there is none */

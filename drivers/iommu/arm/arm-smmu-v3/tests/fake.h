@@ -73,7 +73,7 @@ struct arm_smmu_fake {
 struct arm_smmu_fake_clock {
 	u64 now;
 	bool frozen;	/* only commands that take no time are consumed */
-	bool polled;	/* a task waited while the clock was frozen */
+	bool polled;	/* a task has waited since the clock was frozen */
 	bool repeat;	/* the driver has to issue CFGI and TLBI commands twice */
 	unsigned int num_timeouts;
 	/* Of the task that was the last to begin a wait with interrupts disabled */
@@ -189,7 +189,10 @@ static inline unsigned int arm_smmu_fake_num_timeouts(void)
 
 static inline void arm_smmu_fake_freeze(bool frozen)
 {
-	WRITE_ONCE(arm_smmu_fake_clock.frozen, frozen);
+	guard(raw_spinlock_irqsave)(&arm_smmu_fake_lock);
+	arm_smmu_fake_clock.frozen = frozen;
+	/* Pairs with READ_ONCE() of tests, as does the one in fake_step() */
+	WRITE_ONCE(arm_smmu_fake_clock.polled, false);
 }
 
 struct task_struct *arm_smmu_fake_create_task(struct kunit *test, int (*run)(void *data),

@@ -5,6 +5,7 @@
  * invalidate a range. They run on fake SMMUs in virtual time.
  */
 #include <linux/delay.h>
+#include <linux/iopoll.h>
 #include <linux/prandom.h>
 #include <linux/workqueue.h>
 
@@ -18,6 +19,8 @@
 #define TEST_PAGES	(CMDQ_BATCH_ENTRIES + 2)
 #define TEST_USECS	1000
 #define TEST_NSECS	(TEST_USECS * NSEC_PER_USEC)
+/* For a driver that never gets there, in microseconds */
+#define TEST_PATIENCE	(100 * USEC_PER_SEC)
 #define TEST_TIMEOUT	(ARM_SMMU_POLL_TIMEOUT_US * NSEC_PER_USEC)
 #define TEST_MAX_SMMUS	18
 #define TEST_MAX_INVS	300
@@ -138,9 +141,12 @@ static int queue_test_inv_task(void *data)
 /* Wait until an SMMU has consumed @consumed commands and at least @pending are pending */
 static void queue_test_wait(struct arm_smmu_fake *fake, u64 consumed, unsigned int pending)
 {
-	while (arm_smmu_fake_queue_pending(&fake->queue) < pending ||
-	       READ_ONCE(fake->log_head) < consumed)
-		usleep_range(50, 100);
+	u64 num;
+	int ret = read_poll_timeout(arm_smmu_fake_queue_pending, num,
+				    num >= pending && READ_ONCE(fake->log_head) >= consumed,
+				    100, TEST_PATIENCE, false, &fake->queue);
+
+	KUNIT_EXPECT_EQ(fake->test, 0, ret);
 }
 
 /*
@@ -513,7 +519,10 @@ static void queue_test_go(void)
 	arm_smmu_fake_freeze(false);
 }
 
-/* Go when the detach waits for the invalidation, or has ended */
+/*
+ * Go when the detach sleeps: it waits for the invalidation, or has ended. If it sleeps
+ * earlier, there is no race.
+ */
 static void queue_test_go_later(struct work_struct *work)
 {
 	arm_smmu_fake_await_sleep(queue_test_detaching);
@@ -538,6 +547,8 @@ static void queue_test_ats(struct kunit *test, bool attach)
 	struct task_struct *task;
 	struct arm_smmu_cmd cmd;
 	bool atc_inv = false;
+	bool polled;
+	int ret;
 	u8 op;
 
 	if (num_online_cpus() < 2)
@@ -562,8 +573,9 @@ static void queue_test_ats(struct kunit *test, bool attach)
 	task = arm_smmu_fake_run_task(test, queue_test_unmap, domain);
 	if (attach) {
 		/* The task has loaded the array when it waits for space */
-		while (!READ_ONCE(arm_smmu_fake_clock.polled))
-			usleep_range(50, 100);
+		ret = read_poll_timeout(READ_ONCE, polled, polled, 100, TEST_PATIENCE, false,
+					arm_smmu_fake_clock.polled);
+		KUNIT_EXPECT_EQ(test, 0, ret);
 	} else {
 		queue_test_wait(slow, 0, 2);
 		queue_test_detaching = current;
@@ -649,6 +661,8 @@ static void queue_test_range(struct queue_test *qt, u64 iova, u64 size, unsigned
 				ranges ? BIT_ULL(52) + 1 : BIT_ULL(min(2 * shift - 3, 63)));
 		return;
 	}
+	if (!ats && !ranges)
+		KUNIT_EXPECT_LT(test, size, BIT_ULL(min(2 * shift - 3, 63)));
 	KUNIT_ASSERT_TRUE_MSG(test, next >= iova + size && sum <= 2 * size,
 			      "iova %#llx, size %#llx, granule 2^%u", iova, size, shift);
 	if (ats || ranges)
