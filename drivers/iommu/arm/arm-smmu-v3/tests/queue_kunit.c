@@ -19,7 +19,7 @@
 #define TEST_PAGES	(CMDQ_BATCH_ENTRIES + 2)
 #define TEST_USECS	1000
 #define TEST_NSECS	(TEST_USECS * NSEC_PER_USEC)
-/* For a driver that never gets there, in microseconds */
+/* Longest time that a test waits for the driver, in microseconds */
 #define TEST_PATIENCE	(100 * USEC_PER_SEC)
 #define TEST_TIMEOUT	(ARM_SMMU_POLL_TIMEOUT_US * NSEC_PER_USEC)
 #define TEST_MAX_SMMUS	18
@@ -520,8 +520,8 @@ static void queue_test_go(void)
 }
 
 /*
- * Go when the detach sleeps: it waits for the invalidation, or has ended. If it sleeps
- * earlier, there is no race.
+ * Go when the detach sleeps: it waits for the invalidation, or has ended. If it slept for
+ * another reason before, the test would pass without the race.
  */
 static void queue_test_go_later(struct work_struct *work)
 {

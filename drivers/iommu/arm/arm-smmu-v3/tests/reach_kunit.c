@@ -716,7 +716,7 @@ static void clear_dirty(struct thread *t, struct space *space, struct slot *slot
 	slot->written = false;
 }
 
-/* Clear all slots of up to 2 MiB: few of them are blocks with a write */
+/* Clear all slots of up to 2 MiB, since a slot is rarely a block that was written to */
 static void op_dirty(struct thread *t)
 {
 	struct space *space = get_domain(t);
