@@ -281,6 +281,9 @@ KUNIT = [
     ("clearing dirty bits leaves the TLB as it is", SMMU,
      "	if (!gather->pgsize)\n		arm_smmu_domain_inv_range(smmu_domain, gather->start, size,\n					  1UL << __ffs(domain->pgsize_bitmap),\n					  false);\n	else\n",
      "	if (gather->pgsize)\n"),
+    ("clearing dirty bits invalidates pages only, by TTL", SMMU,
+     "					  1UL << __ffs(domain->pgsize_bitmap),\n					  false);\n",
+     "					  1UL << __ffs(domain->pgsize_bitmap),\n					  true);\n"),
     ("a dirty id is never used again", TAG,
      "			id = find_first_bit(pool->dirty, pool->size);\n",
      "			id = pool->size;\n"),
@@ -319,9 +322,6 @@ KUNIT = [
 # Wrong access of devices, which the KUnit suites reach and random must detect with the
 # model.
 MODEL = [
-    ("clearing dirty bits invalidates pages only, by TTL", SMMU,
-     "					  1UL << __ffs(domain->pgsize_bitmap),\n					  false);\n",
-     "					  1UL << __ffs(domain->pgsize_bitmap),\n					  true);\n"),
     ("another STE is invalidated", SMMU,
      "arm_smmu_make_cmd_cfgi_ste(ste_writer->sid, true)", "arm_smmu_make_cmd_cfgi_ste(ste_writer->sid + 1, true)"),
     ("the TLB of EL2 is invalidated by the command of EL1", SMMU,

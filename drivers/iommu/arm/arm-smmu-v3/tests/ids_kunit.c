@@ -5,7 +5,6 @@
  * after its flush timed out. They also cover page faults and references to devices
  * across attach and detach. The effect of commands is tested by the model.
  */
-#include <linux/delay.h>
 #include <linux/iommu.h>
 #include <linux/mmu_notifier.h>
 #include <linux/pci.h>
@@ -303,18 +302,19 @@ static struct arm_smmu_fake_master *add_sva_master(struct kunit *test)
 }
 
 struct holder {
+	struct task_struct *task;
 	struct mm_struct *mm;
 	struct completion held;
 };
 
-/* Page faults of the mm wait for the lock */
+/* Page faults of the mm wait for the lock until the unbind waits for them */
 static int hold_mm(void *data)
 {
 	struct holder *holder = data;
 
 	mmap_write_lock(holder->mm);
 	complete(&holder->held);
-	msleep(50);
+	arm_smmu_fake_await_sleep(holder->task);
 	mmap_write_unlock(holder->mm);
 	return 0;
 }
@@ -331,7 +331,7 @@ static void ids_test_sva_exit(struct kunit *test)
 	struct arm_smmu_fake_master *fm = add_sva_master(test);
 	struct arm_smmu_fake *fake = fm->fake;
 	struct mm_struct *mm = make_mm(test);
-	struct holder holder = { .mm = mm };
+	struct holder holder = { .task = current, .mm = mm };
 	unsigned int exit, num_resumes = 0;
 	struct task_struct *task = NULL;
 	struct arm_smmu_cmd cmd;

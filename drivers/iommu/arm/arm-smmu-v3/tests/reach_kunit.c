@@ -264,7 +264,21 @@ static void unmap(struct thread *t, struct space *space, struct slot *slot, u64 
 	t->done = true;
 }
 
-/* Map all of a slot by blocks or by pages, or unmap it */
+/* Map all of a slot by blocks, or by pages */
+static void map(struct thread *t, struct space *space, struct slot *slot, bool pages)
+{
+	struct smmu_model *model = t->m->model;
+
+	slot->block = !pages && slot->size >= SZ_2M;
+	slot->pa = pages ? smmu_model_pa(model, 2 * slot->size) + t->m->granule :
+			   smmu_model_pa(model, slot->size);
+	slot->lo = 0;
+	slot->hi = slot->size;
+	KUNIT_EXPECT_EQ(t->test, 0, iommu_map(space->domain, slot->iova, slot->pa, slot->size,
+					      slot->readonly ? IOMMU_READ : RW, GFP_KERNEL));
+}
+
+/* Map or unmap all of a slot */
 static void op_map(struct thread *t)
 {
 	struct reach *m = t->m;
@@ -279,13 +293,7 @@ static void op_map(struct thread *t)
 	if (slot->lo != slot->hi)
 		return unmap(t, space, slot, slot->lo, slot->hi);
 	slot->readonly = !rnd(t, 4);
-	slot->block = !pages && slot->size >= SZ_2M;
-	slot->pa = pages ? smmu_model_pa(m->model, 2 * slot->size) + m->granule :
-			   smmu_model_pa(m->model, slot->size);
-	slot->lo = 0;
-	slot->hi = slot->size;
-	KUNIT_EXPECT_EQ(t->test, 0, iommu_map(space->domain, slot->iova, slot->pa, slot->size,
-					      slot->readonly ? IOMMU_READ : RW, GFP_KERNEL));
+	map(t, space, slot, pages);
 }
 
 /* Unmap some pages of a slot at its beginning or end */
@@ -1043,7 +1051,7 @@ static const struct config sequences[] = {
 	  .smmus = 2, .devs = 4, .domains = 3, .threads = 2 },
 };
 
-static struct reach *create_reach(struct kunit *test, u64 s)
+static struct reach *create_reach(struct kunit *test, const struct config *from, u64 s)
 {
 	struct reach *m = arm_smmu_fake_zalloc(test, sizeof(*m));
 	const struct config *config = &m->config;
@@ -1051,7 +1059,7 @@ static struct reach *create_reach(struct kunit *test, u64 s)
 	struct space *proc;
 	unsigned int i;
 
-	m->config = *(const struct config *)test->param_value;
+	m->config = *from;
 	if (steps && !config->strict)
 		m->config.steps = steps;
 	m->pasid = config->features & TWO_LEVELS ? 1500 : 40;
@@ -1105,7 +1113,7 @@ static void run(struct kunit *test)
 		s = 1 + (config - cases);
 	else
 		kunit_info(test, "arm_smmu_v3_kunit.seed=%llu\n", s);
-	m = create_reach(test, s);
+	m = create_reach(test, config, s);
 	if (config->speculation)
 		wake_up_process(arm_smmu_fake_create_task(test, run_speculation, m->model,
 							  cpumask_last(cpu_online_mask)));
@@ -1127,10 +1135,36 @@ static void run(struct kunit *test)
 	KUNIT_EXPECT_GT(test, m->model->stats.hits, 0);
 }
 
+/*
+ * Clear the dirty state of one page, of 16 pages, and of a block. Each cached entry that
+ * allows a write has to be removed, whatever its level is.
+ */
+static void test_dirty(struct kunit *test)
+{
+	static const struct config config = STRICT("", 0, .devs = 1, .features = RIL | HTTU);
+	struct reach *m = create_reach(test, &config, 1);
+	struct space *space = m->domains;
+	struct thread *t = m->threads;
+	struct slot *slot;
+
+	attach(t, m->devs, PAGING, space);
+	for (slot = space->slots; slot != space->slots + space->num; slot++) {
+		if (slot->size > SZ_2M)
+			continue;
+		map(t, space, slot, false);
+		smmu_model_fill(m->model, true);
+		KUNIT_EXPECT_TRUE(test, smmu_model_types(m->model, 0) & BIT(MODEL_S1));
+		clear_dirty(t, space, slot);
+		KUNIT_EXPECT_FALSE(test, smmu_model_types(m->model, 0) & BIT(MODEL_S1));
+		unmap(t, space, slot, slot->lo, slot->hi);
+	}
+}
+
 KUNIT_ARRAY_PARAM_DESC(cases, cases, name);
 KUNIT_ARRAY_PARAM_DESC(sequences, sequences, name);
 
 static struct kunit_case reach_cases[] = {
+	KUNIT_CASE(test_dirty),
 	KUNIT_CASE_PARAM(run, cases_gen_params),
 	{}
 };
