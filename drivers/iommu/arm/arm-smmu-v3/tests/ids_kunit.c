@@ -307,7 +307,10 @@ struct holder {
 	struct completion held;
 };
 
-/* Page faults of the mm wait for the lock until the unbind waits for them */
+/*
+ * Block page faults of the mm until the test sleeps. A correct unbind sleeps until they
+ * are answered. Otherwise the test sleeps only after it has counted the responses.
+ */
 static int hold_mm(void *data)
 {
 	struct holder *holder = data;

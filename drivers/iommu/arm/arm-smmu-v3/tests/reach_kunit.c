@@ -1136,27 +1136,33 @@ static void run(struct kunit *test)
 }
 
 /*
- * Clear the dirty state of one page, of 16 pages, and of a block. Each cached entry that
- * allows a write has to be removed, whatever its level is.
+ * Clear the dirty state of one page, of several pages, and of a block. A cached entry of
+ * any level must not allow a write that does not set the dirty state again.
  */
 static void test_dirty(struct kunit *test)
 {
-	static const struct config config = STRICT("", 0, .devs = 1, .features = RIL | HTTU);
+	static const struct config config = {
+		.smmus = 1, .devs = 1, .domains = 1, .features = RIL | HTTU,
+	};
 	struct reach *m = create_reach(test, &config, 1);
 	struct space *space = m->domains;
 	struct thread *t = m->threads;
+	unsigned int n, pages;
 	struct slot *slot;
 
 	attach(t, m->devs, PAGING, space);
-	for (slot = space->slots; slot != space->slots + space->num; slot++) {
-		if (slot->size > SZ_2M)
-			continue;
-		map(t, space, slot, false);
-		smmu_model_fill(m->model, true);
-		KUNIT_EXPECT_TRUE(test, smmu_model_types(m->model, 0) & BIT(MODEL_S1));
-		clear_dirty(t, space, slot);
-		smmu_model_check(m->model);
-		unmap(t, space, slot, slot->lo, slot->hi);
+	for (pages = 0; pages < 2; pages++) {
+		for (n = 0; n < space->num; n++) {
+			slot = &space->slots[n];
+			if (slot->size > SZ_2M)
+				continue;
+			map(t, space, slot, pages);
+			dma_way(t, m->devs, m->devs->ways, n, MODEL_WRITE);
+			smmu_model_fill(m->model, true);
+			clear_dirty(t, space, slot);
+			smmu_model_check(m->model);
+			unmap(t, space, slot, slot->lo, slot->hi);
+		}
 	}
 }
 
