@@ -49,7 +49,7 @@ waiter=$!
 
 chroot /root qemu-system-aarch64 --version | sed -n 's/^/##vmm /p;q'
 echo "##start"
-timeout -s KILL "$VMM_TIMEOUT" chroot /root qemu-system-aarch64 "$@" >/out/guest/vmm.log 2>&1
+timeout -s KILL $((VMM_TIMEOUT * SLOW)) chroot /root qemu-system-aarch64 "$@" >/out/guest/vmm.log 2>&1
 status=$?
 kill $waiter 2>/dev/null
 if [ $status = 0 ]; then
@@ -59,5 +59,5 @@ else
 	kill $reader 2>/dev/null
 	sed 's/^/# vmm: /' /out/guest/vmm.log
 	echo
-	echo "not ok 2 the VMM ran to the guest's power-off (status $status; its timeout of $VMM_TIMEOUT s gives 137)"
+	echo "not ok 2 the VMM ran to the guest's power-off (status $status; its timeout of $((VMM_TIMEOUT * SLOW)) s gives 137)"
 fi

@@ -22,7 +22,7 @@ bad_input() {
 	refuses "not behind an SMMUv3" 0000:00:01.0
 	refuses "shares its group with $2" $1
 	disk=$(basename $(ls -d /sys/bus/pci/devices/$2/nvme/nvme*/nvme*n1))
-	sleep 1000 </dev/$disk & pid=$!
+	sleep 100000 </dev/$disk & pid=$!
 	refuses "shares its group with $2, which is in use: $disk is opened by a process" $1
 	refuses "in use: $disk is opened by a process" $2
 	kill $pid; wait $pid

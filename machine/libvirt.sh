@@ -42,4 +42,4 @@ start_domain() {
 }
 
 chroot /root libvirtd --daemon >/out/libvirtd.log 2>&1 &&
-	timeout 100 sh -c 'until [ -S /run/libvirt/libvirt-sock ]; do sleep 0.1; done' && virsh version
+	timeout $((100 * SLOW)) sh -c 'until [ -S /run/libvirt/libvirt-sock ]; do sleep 0.1; done' && virsh version

@@ -19,7 +19,7 @@ start_dma() {
 	: >/tmp/dma
 	demo-dma 0 $NONCE $(disks "$1") >>/tmp/dma 2>&1 &
 	dma=$!
-	timeout 60 sh -c 'until grep -q "^# started" /tmp/dma; do sleep 0.1; done'
+	timeout $((60 * SLOW)) sh -c 'until grep -q "^# started" /tmp/dma; do sleep 0.1; done'
 }
 
 stop_dma() {

@@ -13,7 +13,7 @@ start_vmm() {
 	chroot /root qemu-system-aarch64 "$@" -S -serial file:$dir/console.log -D $dir/vmm.trace >$dir/vmm.log 2>&1 &
 	vmm=$!
 	# With a timeout, as a VMM that has failed does not read it
-	timeout 100 sh -c 'echo "{\"execute\": \"qmp_capabilities\"}" >/run/qmp.in'
+	timeout $((100 * SLOW)) sh -c 'echo "{\"execute\": \"qmp_capabilities\"}" >/run/qmp.in'
 }
 
 # back_to_nvme NONCE: bind the controllers to the nvme driver and check DMA
@@ -24,7 +24,7 @@ back_to_nvme() {
 		echo $bdf >/sys/bus/pci/drivers/vfio-pci/unbind
 		echo $bdf >/sys/bus/pci/drivers_probe
 		disk=$(basename /sys/bus/pci/devices/$bdf/nvme/nvme*)n1
-		timeout 20 sh -c "until [ -b /dev/$disk ]; do sleep 0.1; done" || return 1
+		timeout $((20 * SLOW)) sh -c "until [ -b /dev/$disk ]; do sleep 0.1; done" || return 1
 		yes "$1 $bdf" | head -c 65536 >/tmp/wrote
 		dd if=/tmp/wrote of=/dev/$disk bs=4k oflag=direct conv=fsync 2>/dev/null &&
 			dd if=/dev/$disk of=/tmp/read bs=4k count=16 iflag=direct 2>/dev/null &&

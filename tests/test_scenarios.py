@@ -193,6 +193,7 @@ class Vmm(unittest.TestCase):
         """A Middle with simulated SMMUs, whose scripts do nothing."""
         guest = Guest.__new__(Guest)
         guest.directory, guest.process = Path(tmp), types.SimpleNamespace(poll=lambda: None)
+        guest.progress = mock.Mock()
         middle = Middle(guest, [], len(files), 600)
         middle.sh = lambda script, **more: ""
         middle.picture = lambda: [Smmu(stes={f"d{n}": ste}) for n, ste in enumerate(stes)]
@@ -251,13 +252,34 @@ class Vmm(unittest.TestCase):
         """The timeout of the scenarios also limits each step."""
         with tempfile.TemporaryDirectory() as tmp:
             middle = self.middle(tmp)
-            middle.deadline = time.monotonic() + 0.2
+            middle.start -= 599.8
             with self.assertRaisesRegex(Broken, "sleep: no time is left"):
                 middle.wait("sleep", lambda: False, 600)
             self.assertEqual(middle.wait("nothing", lambda: 5, 600), 5)
-            middle.deadline += 600
+            middle.guest.progress.assert_called()
+            middle.start += 600
             with self.assertRaisesRegex(Broken, "sleep: nothing after 0 s"):
                 middle.wait("sleep", lambda: False, 0)
+
+    def test_slow_host(self):
+        """The longer the kernel took to boot, the longer a step may take."""
+        with tempfile.TemporaryDirectory() as tmp:
+            middle = self.middle(tmp)
+            console, begun = Path(tmp, "console.log"), time.monotonic()
+            for line in ("Run /init as init process", "KTAP version 1"):
+                console.write_text(f"[    0.000000] Booting Linux\n[   45.000000][    T1] {line}\n"
+                                   "[   90.000000] Run /init as init process\n")
+                self.assertEqual(middle.guest.slowness(), 10)
+            self.assertFalse(middle.guest.expired(begun - 9, 1))
+            self.assertTrue(middle.guest.expired(begun - 11, 1))
+            middle.start -= 3000
+            with self.assertRaisesRegex(Broken, "sleep: nothing after 1 s"):
+                middle.wait("sleep", lambda: False, 0.1)
+            middle.start -= 3000
+            with self.assertRaisesRegex(Broken, "sleep: no time is left"):
+                middle.wait("sleep", lambda: False, 600)
+            console.write_text("[    0.000000] Booting Linux\n")
+            self.assertEqual(middle.guest.slowness(), 1)
 
     def test_domain(self):
         """Each device of a domain is on a separate bus with a vSMMU."""
@@ -303,8 +325,10 @@ class Vmm(unittest.TestCase):
                 out = self.directory / "out"
                 out.mkdir()
                 process = types.SimpleNamespace(poll=lambda: None)
-                self.watch(types.SimpleNamespace(directory=self.directory, process=process,
-                                                 lines=lambda name: ["##serving"]))
+                guest = Guest.__new__(Guest)
+                guest.directory, guest.process = self.directory, process
+                guest.progress, guest.lines = mock.Mock(), lambda name: ["##serving"]
+                self.watch(guest)
                 assert (out / "do").read_text() == "exit 0\n"
                 return Result(name="t", directory=self.directory)
 

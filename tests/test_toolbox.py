@@ -56,7 +56,7 @@ class BadInput(unittest.TestCase):
         (self.tmp / "cache" / f"root-{packages}").mkdir(parents=True)
         with (self.tmp / "cache/lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            subprocess.run(["scripts/toolbox"], cwd=ROOT, env=self.env, check=True, timeout=30)
+            subprocess.run(["scripts/toolbox"], cwd=ROOT, env=self.env, check=True, timeout=300)
 
     def test_host_qemu_too_old(self):
         path = self.fake("qemu-system-aarch64", "QEMU emulator version 7.2.1 (Debian)")

@@ -20,7 +20,7 @@ from testbed.paths import CACHE, Error, making
 SUITE, PACKAGE = "testing", "herdtools7"
 # A flag of herd7 for tests with a barrier of the outer shareable domain
 HARMLESS = {"Assuming-common-inner-shareable-domain"}
-TIMEOUT = 60
+TIMEOUT = 600
 
 
 def mirror() -> str:

@@ -3,17 +3,21 @@
 import contextlib
 import json
 import os
+import re
 import shlex
 import socket
 import subprocess
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from testbed.machine.klog import clean
 from testbed.paths import Error
 
-MONITOR = 60                    # seconds for an answer of QEMU's monitor
+MONITOR = 600                   # seconds for an answer of QEMU's monitor
+BOOTED = re.compile(r"\[ *(\d+\.\d+)\].* (?:KTAP version|Run /init) ")
+BOOT = 5                        # seconds, see Guest.slowness()
 
 
 def lines_of(path: Path) -> list[str]:
@@ -28,6 +32,7 @@ class Guest:
 
     def __init__(self, directory: Path, args: Sequence[str], terminal: bool = False) -> None:
         self.directory, self.timed_out = directory, False
+        self.progress: Callable[[], None] = lambda: None    # shows it, called regularly
         (directory / "qemu.sh").write_text(shlex.join(args) + "\n")
         with open(directory / "qemu.log", "wb") as log:
             self.process = subprocess.Popen(args, cwd=directory, stderr=log,
@@ -36,6 +41,17 @@ class Guest:
 
     def lines(self, name: str) -> list[str]:
         return lines_of(self.directory / name)
+
+    def slowness(self) -> float:
+        """The factor of time limits: 1 and 1 more for each BOOT seconds that the kernel took to
+        start init or KUnit, about 2 seconds on an idle host. machine/init has the same rule."""
+        boot = next(filter(None, map(BOOTED.match, self.lines("console.log"))), None)
+        return 1 + float(boot[1]) / BOOT if boot else 1.0
+
+    def expired(self, start: float, limit: float) -> bool:
+        """Whether LIMIT seconds have passed since START, or longer on a slow host."""
+        passed = time.monotonic() - start
+        return passed > limit and passed > limit * self.slowness()
 
     def qmp(self, command: str, **arguments: object) -> Any:
         """Send a command to QEMU's monitor."""

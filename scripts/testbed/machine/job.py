@@ -158,7 +158,7 @@ class Job:
     shares: Sequence[Share] = ()
     kunit: str = ""                         # glob of suites to run at boot
     append: str = ""                        # kernel arguments
-    timeout: float = 120
+    timeout: float = 300                    # seconds, longer on a slow host
     tests: bool = True                      # whether the job reports tests
     allow: Sequence[str] = ()               # regular expressions of expected bad lines
     tables: Mapping[str, bytes] | None = None   # ACPI tables; None: an IORT with CANWBS
@@ -217,7 +217,7 @@ class Job:
         result.seconds = time.monotonic() - start
         result.console, result.said = guest.lines("console.log"), guest.lines("job.log")
         self.evaluate(result, guest.lines("qemu.log"),
-                      f"timeout: no end after {self.timeout:g} s" if guest.timed_out else
+                      f"timeout: no end after {result.seconds:.0f} s" if guest.timed_out else
                       f"the guest died (QEMU's status {guest.process.returncode}) before the end "
                       "of the job")
         return result
@@ -242,9 +242,18 @@ class Job:
     def wait(self, guest: Guest, start: float) -> None:
         """Wait until QEMU ends or the timeout expires, and show progress."""
         beat, wrong, read = start, 0.0, 0
+
+        def progress() -> None:
+            nonlocal beat
+            now = time.monotonic()
+            if now - beat > HEARTBEAT:
+                self.show(guest, now - start)
+                beat = now
+
+        guest.progress = progress
         while guest.process.poll() is None:
             now = time.monotonic()
-            if now > start + self.timeout:
+            if guest.expired(start, self.timeout):
                 guest.timed_out = True
                 return
             if wrong and now > wrong + REPORT:
@@ -256,15 +265,16 @@ class Job:
                 if not wrong and any(map(self.is_wrong, lines[read:])):
                     wrong = now
                 read = max(0, len(lines) - 1)
-            if now - beat > HEARTBEAT:
-                count = sum(bool(RESULT.match(l.strip())) for l in guest.lines("job.log"))
-                logs = [*guest.directory.rglob("console.log"), *guest.directory.rglob("job.log")]
-                newest = max(logs, key=lambda path: path.stat().st_mtime, default=Path("none"))
-                last = [l for l in guest.lines(str(newest)) if l.strip()] or ["nothing yet"]
-                print(f"  {self.name}: {now - start:.0f} s of at most {self.timeout:g}, "
-                      f"{count} results so far, last: {last[-1][:90]}", flush=True)
-                beat = now
+            progress()
             time.sleep(0.1)
+
+    def show(self, guest: Guest, seconds: float) -> None:
+        count = sum(bool(RESULT.match(l.strip())) for l in guest.lines("job.log"))
+        logs = [*guest.directory.rglob("console.log"), *guest.directory.rglob("job.log")]
+        newest = max(logs, key=lambda path: path.stat().st_mtime, default=Path("none"))
+        last = [l for l in guest.lines(str(newest)) if l.strip()] or ["nothing yet"]
+        print(f"  {self.name}: {seconds:.0f} s of at most {self.timeout * guest.slowness():.0f}, "
+              f"{count} results so far, last: {last[-1][:90]}", flush=True)
 
     def evaluate(self, result: Result, qemu: Sequence[str], how: str) -> None:
         """Fill RESULT from its console and the output of the job. HOW describes the end of

@@ -18,7 +18,7 @@ from testbed.machine.job import Result
 from testbed.machine.smmu import DebugFile, Smmu, Ste
 
 MEMORY = 768                    # MiB of the guest
-PATIENCE = 120                  # seconds for one step, on a busy host
+PATIENCE = 120                  # seconds for one step, longer on a slow host
 DIMM = 64 << 20
 NVME, TESTDEV = "0x0108", "0x00ff"                  # classes
 STOPPED, PASSED = "dead0002", ("dead0004", "0")     # results of testdev
@@ -35,7 +35,7 @@ class Middle:
     def __init__(self, guest: Guest, routes: Sequence[Route], smmus: int, timeout: float,
                  verbose: bool = False) -> None:
         self.guest, self.routes, self.smmus, self.verbose = guest, routes, smmus, verbose
-        self.deadline = time.monotonic() + timeout
+        self.start, self.timeout = time.monotonic(), timeout
         self.out, self.number = guest.directory / "out", 0
         self.vm: VM | None = None
         self.scenario, self.result = "", Result(name="scenarios")
@@ -51,14 +51,16 @@ class Middle:
 
     def wait(self, what: str, found: Callable[[], T], timeout: float = PATIENCE) -> T:
         """Wait until the result of FOUND() is not empty, and return it."""
-        end = min(time.monotonic() + timeout, self.deadline)
+        start = time.monotonic()
         while not (value := found()):
             if self.guest.process.poll() is not None:
                 raise Broken("the emulated machine died")
-            if time.monotonic() > end:
-                raise Broken(f"{what}: " + (
-                    "no time is left for the scenarios of this machine (--timeout)"
-                    if end == self.deadline else f"nothing after {timeout} s"))
+            if self.guest.expired(self.start, self.timeout):
+                raise Broken(f"{what}: no time is left for the scenarios of this machine "
+                             "(--timeout)")
+            if self.guest.expired(start, timeout):
+                raise Broken(f"{what}: nothing after {time.monotonic() - start:.0f} s")
+            self.guest.progress()
             time.sleep(0.05)
         return value
 
@@ -196,7 +198,7 @@ class VM:
         """Send a command to the VMM's monitor."""
         self.asked += 1
         request = json.dumps({"execute": command, "arguments": arguments, "id": self.asked})
-        self.middle.sh(f"timeout 20 sh -c 'cat >/run/qmp.in' <<'EOF'\n{request}\nEOF")
+        self.middle.sh(f"timeout $((20 * SLOW)) sh -c 'cat >/run/qmp.in' <<'EOF'\n{request}\nEOF")
         said = self.middle.wait(
             f"{self.name}: {command}",
             lambda: [m for m in self.messages() if m.get("id") == self.asked], timeout)[0]
@@ -213,7 +215,7 @@ class VM:
     def sh(self, line: str, timeout: float = PATIENCE, good: bool = True) -> list[str]:
         """Run a line in the guest, and return the lines of its output."""
         before = len(self.lines("job.log")) - 1
-        self.middle.sh(f"timeout 20 sh -c 'cat >/run/job.in' <<'EOF'\n{line}\nEOF")
+        self.middle.sh(f"timeout $((20 * SLOW)) sh -c 'cat >/run/job.in' <<'EOF'\n{line}\nEOF")
 
         def found() -> list[str]:
             said = self.lines("job.log")[before:-1]
