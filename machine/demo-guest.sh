@@ -28,7 +28,7 @@ for nvme in $disks; do
 done
 
 echo "##checkpoint"
-read -r -t 60 go || echo "##problem no answer at the checkpoint"
+read -r -t $((60 * SLOW)) go || echo "##problem no answer at the checkpoint"
 
 for nvme in $disks; do
 	serial=$(tr -d ' ' </sys/class/nvme/$nvme/serial)

@@ -21,7 +21,7 @@ from testbed.machine.guest import Guest  # noqa: E402
 from testbed.machine.job import Result  # noqa: E402
 from testbed.machine.smmu import Smmu, Ste  # noqa: E402
 from testbed.machine.topology import Topology  # noqa: E402
-from testbed.paths import TREE  # noqa: E402
+from testbed.paths import MACHINE, TREE  # noqa: E402
 from testbed.scenarios import demo, libvirt, vmm  # noqa: E402
 from testbed.scenarios.demo import Round, Observer  # noqa: E402
 from testbed.scenarios.vm import PASSED, STOPPED, VM, Broken, Middle  # noqa: E402
@@ -265,21 +265,28 @@ class Vmm(unittest.TestCase):
         """The longer the kernel took to boot, the longer a step may take."""
         with tempfile.TemporaryDirectory() as tmp:
             middle = self.middle(tmp)
-            console, begun = Path(tmp, "console.log"), time.monotonic()
-            for line in ("Run /init as init process", "KTAP version 1"):
-                console.write_text(f"[    0.000000] Booting Linux\n[   45.000000][    T1] {line}\n"
-                                   "[   90.000000] Run /init as init process\n")
-                self.assertEqual(middle.guest.slowness(), 10)
-            self.assertFalse(middle.guest.expired(begun - 9, 1))
-            self.assertTrue(middle.guest.expired(begun - 11, 1))
-            middle.start -= 3000
-            with self.assertRaisesRegex(Broken, "sleep: nothing after 1 s"):
-                middle.wait("sleep", lambda: False, 0.1)
-            middle.start -= 3000
+            guest, console = middle.guest, Path(tmp, "console.log")
+            console.write_text("[    0.000000] Booting Linux\n")
+            guest.start = time.monotonic() - 5000
+            self.assertEqual(guest.slowness(), 1)
+            for line in ("[    4.500000] Run /init as init process", "[    4.500000][    T1] KTAP version 1"):
+                guest.booted, guest.start = 0, time.monotonic() - 5000
+                console.write_text(f"[    0.000000] Booting Linux\n{line}\n")
+                self.assertAlmostEqual(guest.slowness(), 1001, delta=100)
+            self.assertFalse(guest.expired(time.monotonic() - 800, 1))
+            self.assertTrue(guest.expired(time.monotonic() - 1200, 1))
+            middle.start -= 6000
+            with self.assertRaisesRegex(Broken, "sleep: nothing after "):
+                middle.wait("sleep", lambda: False, 0.001)
+            middle.start -= 1000000
             with self.assertRaisesRegex(Broken, "sleep: no time is left"):
                 middle.wait("sleep", lambda: False, 600)
-            console.write_text("[    0.000000] Booting Linux\n")
-            self.assertEqual(middle.guest.slowness(), 1)
+
+    def test_limits_of_scripts(self):
+        """All time limits of the scripts of the machine are longer on a slow host."""
+        for script in [*MACHINE.glob("*.sh"), MACHINE / "init"]:
+            for limit in re.findall(r"(?:\btimeout (?:-s \w+ )?|read.* -t )([\d$].*)", script.read_text()):
+                self.assertRegex(limit, r"^\$\(\(\w+ \* SLOW\)\) ", script)
 
     def test_domain(self):
         """Each device of a domain is on a separate bus with a vSMMU."""

@@ -51,7 +51,8 @@ def kunitpy() -> None:
     if not command("kunit.py: kernel and suites", *prefix, "env", "-C", tree,
                    "tools/testing/kunit/kunit.py", "run", "--arch=arm64",
                    *[f"--cross_compile={CROSS}"] * bool(CROSS), f"--build_dir={build}",
-                   f"--kunitconfig={CONFIGURATION}", f"--jobs={jobs()}", "--timeout=1800",
+                   f"--kunitconfig={CONFIGURATION}", f"--jobs={jobs()}",
+                   "--timeout=1800", "--kernel_args=kunit.timeout=3600",
                    "--qemu_args=-smp 3", f"--json={build}/result.json", ALL):
         return
     counts = json.loads((out / "result.json").read_text())["misc"]

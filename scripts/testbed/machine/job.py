@@ -187,8 +187,8 @@ class Job:
         return Guest(directory, self.arguments(kernel, terminal), terminal)
 
     def arguments(self, kernel: Path, terminal: bool) -> list[str]:
-        kunit = (f"kunit.enable=1 kunit.filter_glob={self.kunit}" if self.kunit else
-                 "kunit.enable=0")
+        kunit = ("kunit.enable=0" if not self.kunit else
+                 f"kunit.enable=1 kunit.timeout=3600 kunit.filter_glob={self.kunit}")
         channel = ("stdio,id=job,mux=on,signal=off,logfile=job.log" if terminal else
                    "file,id=job,path=job.log")
         args = [machines.QEMU, *self.topology.board(), "-bios", str(firmware()), "-nodefaults",
@@ -325,8 +325,8 @@ def table(signature: str, edit: Callable[[bytes], bytes], topology: Topology,
     with making(target) as work, tempfile.TemporaryDirectory() as tmp:
         if work:
             print(f"machine: reading the {signature} of a new topology (once)", flush=True)
-            got = Job(topology, kernel, name=signature.lower(), timeout=300, tables={},
-                      tests=False, directory=Path(tmp), script="base64 /sys/firmware/acpi/tables/"
+            got = Job(topology, kernel, name=signature.lower(), tables={}, tests=False,
+                      directory=Path(tmp), script="base64 /sys/firmware/acpi/tables/"
                       f"{signature} | sed s/^/table:/").run()
             # Ignore other problems, such as messages of the kernel.
             if "##end 0" not in got.said:

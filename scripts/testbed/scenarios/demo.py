@@ -147,7 +147,7 @@ class Demonstration:
         self.observer = Observer(iort_routes(iort(self.topology, self.kernel)))
         with storeys.shares(self.kernel, inner, ["demo-dma"]) as shares:
             self.result = Job(self.topology, self.kernel, script, name="demo", shares=shares,
-                              timeout=timeout + 60, trace=TRACE, watch=self.observer,
+                              timeout=timeout + 300, trace=TRACE, watch=self.observer,
                               directory=directory).run()
         out, guest = self.result.directory / "out/guest", self.guest
         guest.said = lines_of(out / "job.log")
@@ -324,7 +324,8 @@ def main() -> int:
     add("--kernel", default="bench", metavar="FLAVOUR",
         help="a flavour below build/ (bench, base-bench, check ...), or an Image (default bench)")
     add("--smmus", type=int, default=2, metavar="N", help=f"1 to {MAX_SMMUS} (default 2)")
-    add("--timeout", type=int, default=600, metavar="SECONDS", help="for the VMM (default 600)")
+    add("--timeout", type=int, default=600, metavar="SECONDS",
+        help="for the VMM (default 600), longer on a slow host")
     add("--short", action="store_true", help="less data, fewer rounds")
     add("--keep", type=Path, metavar="DIR", help="keep logs, traces and images there")
     add("--dry", action="store_true", help="only check the arguments")

@@ -27,7 +27,7 @@ from testbed.paths import MACHINE, Error, image
 from testbed.scenarios import gbpa, hotplug, kill, libvirt, memory, reboot, rmr, storeys
 from testbed.scenarios.vm import MEMORY, Middle
 
-TIMEOUT = 1500                  # seconds for the scenarios of a machine
+TIMEOUT = 1500                  # seconds for the scenarios of a machine, longer on a slow host
 Step = Callable[[Middle], None]
 
 
@@ -101,8 +101,8 @@ class Machine:
 
     def run(self, kernel: Path, names: Sequence[str] = (), *, timeout: float = TIMEOUT,
             verbose: bool = False, directory: Path | None = None) -> Result:
-        """Run all scenarios, or those in NAMES, for at most TIMEOUT seconds. Booting and the end
-        have 300 seconds more."""
+        """Run all scenarios, or those in NAMES, for at most TIMEOUT seconds, longer on a slow host.
+        Booting and the end have 300 seconds more."""
         steps = {name: step for name, step in self.steps().items()
                  if name in names or not names or name == "aftermath"}
         run = Run(self, kernel, steps, timeout, verbose)
@@ -154,7 +154,8 @@ def main() -> int:
     parser.add_argument("--kernel", default="check", metavar="FLAVOUR",
                         help="the kernel under test: a flavour below build/, or an Image")
     parser.add_argument("--timeout", type=int, default=TIMEOUT, metavar="SECONDS",
-                        help=f"for the scenarios of each machine (default {TIMEOUT})")
+                        help=f"for the scenarios of each machine (default {TIMEOUT}), longer on a "
+                        "slow host")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep logs and images there")
     parser.add_argument("--dry", action="store_true", help="only check the arguments")
     parser.add_argument("-v", "--verbose", action="store_true", help="show each step")
