@@ -274,7 +274,7 @@ class Job:
         newest = max(logs, key=lambda path: path.stat().st_mtime, default=Path("none"))
         last = [l for l in guest.lines(str(newest)) if l.strip()] or ["nothing yet"]
         print(f"  {self.name}: {seconds:.0f} s of at most {self.timeout * guest.slowness():.0f}, "
-              f"{count} results so far, last: {last[-1][:90]}", flush=True)
+              f"{f'{count} results so far, ' * self.tests}last: {last[-1][:90]}", flush=True)
 
     def evaluate(self, result: Result, qemu: Sequence[str], how: str) -> None:
         """Fill RESULT from its console and the output of the job. HOW describes the end of
