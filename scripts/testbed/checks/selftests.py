@@ -58,10 +58,10 @@ class Selftest:
                    timeout=900, directory=RUNS / self.name).run()
 
 
-IOMMUFD = Selftest("iommufd", Topology(smmus=2),
-                   "echo 64 >/proc/sys/vm/nr_hugepages; run iommufd iommufd")
 # Tests of kselftest_harness.h have a timeout of 30 seconds. With icount it does not depend
-# on the load of the host.
+# on the speed and the load of the host.
+IOMMUFD = Selftest("iommufd", Topology(smmus=2, icount=True),
+                   "echo 64 >/proc/sys/vm/nr_hugepages; run iommufd iommufd")
 FAIL_NTH = Selftest("fail_nth", Topology(smmus=1, cpus=1, icount=True),
                     "run fail_nth iommufd_fail_nth")
 # Two controllers behind each of three SMMUs, SMMUs that cannot share domains with these, two
