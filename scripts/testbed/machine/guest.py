@@ -34,7 +34,7 @@ class Guest:
     def __init__(self, directory: Path, args: Sequence[str], terminal: bool = False) -> None:
         self.directory, self.timed_out = directory, False
         self.start = time.monotonic()
-        # Prints the progress. Whatever waits calls it.
+        # Prints the progress of the job. Each loop that waits for the guest calls it.
         self.progress: Callable[[], None] = lambda: None
         (directory / "qemu.sh").write_text(shlex.join(args) + "\n")
         with open(directory / "qemu.log", "wb") as log:
@@ -47,8 +47,8 @@ class Guest:
 
     def slowness(self) -> float:
         """The factor of time limits, which is 1 plus 1 for each BOOT seconds of booting. Booting
-        ends when the kernel starts init or KUnit, after about 3 seconds on an idle host. SLOW in
-        machine/init is similar."""
+        ends when the kernel starts init or KUnit, after about 3 seconds on an idle host. Scripts
+        in the machine use SLOW of machine/init."""
         if not self.booted and any(map(BOOTED.match, self.lines("console.log"))):
             self.booted = time.monotonic() - self.start
         return 1 + self.booted / BOOT

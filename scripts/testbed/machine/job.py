@@ -269,12 +269,14 @@ class Job:
             time.sleep(0.1)
 
     def show(self, guest: Guest, seconds: float) -> None:
+        """Print the progress after these SECONDS."""
         count = sum(bool(RESULT.match(l.strip())) for l in guest.lines("job.log"))
+        results = f"{count} results so far, " if self.tests else ""
         logs = [*guest.directory.rglob("console.log"), *guest.directory.rglob("job.log")]
         newest = max(logs, key=lambda path: path.stat().st_mtime, default=Path("none"))
         last = [l for l in guest.lines(str(newest)) if l.strip()] or ["nothing yet"]
         print(f"  {self.name}: {seconds:.0f} s of at most {self.timeout * guest.slowness():.0f}, "
-              f"{f'{count} results so far, ' * self.tests}last: {last[-1][:90]}", flush=True)
+              f"{results}last: {last[-1][:90]}", flush=True)
 
     def evaluate(self, result: Result, qemu: Sequence[str], how: str) -> None:
         """Fill RESULT from its console and the output of the job. HOW describes the end of
