@@ -2733,5 +2733,6 @@ int main(int argc, char *argv[])
 {
 	parse_args(&argc, argv);
 	get_devices(&argc, argv);
+	multiply_timeouts(slowness());
 	return test_harness_run(argc, argv);
 }

@@ -340,7 +340,7 @@ finish() {
 	[ "$started" ] || { rm -rf "$work"; exit $status; }
 	[ -z "$child" ] || kill "$child" 2>/dev/null
 	# Process groups and parents of the tests change, but the environment does not
-	for d in 1 2 3 4 5 6 7 8 9 10; do
+	for d in $(seq $((10 * ${ARM_SMMU_V3_SLOW:-1}))); do
 		pids=$(grep -ls "ARM_SMMU_V3_HW=$$\." /proc/[0-9]*/environ | cut -d / -f 3)
 		[ "$pids" ] || break
 		kill -KILL $pids 2>/dev/null

@@ -30,7 +30,7 @@
 
 /* The largest count within the timeouts of the tests, even under emulation */
 #define COUNT_IN_TIME	100000
-/* Below the minimum a test does nothing, above the maximum a timeout overflows */
+/* Below the minimum a test does nothing */
 #define MIN_COUNT	64
 #define MAX_COUNT	(1000 * COUNT_IN_TIME)
 
@@ -1636,16 +1636,6 @@ static void parse_args(int *argc, char *argv[])
 	*argc = to;
 }
 
-static void scale_timeouts(void)
-{
-	struct __fixture_metadata *f;
-	struct __test_metadata *t;
-
-	for (f = __fixture_list; f; f = f->next)
-		for (t = f->tests; t; t = t->next)
-			t->timeout *= DIV_ROUND_UP(count, COUNT_IN_TIME);
-}
-
 int main(int argc, char *argv[])
 {
 	if (getrandom(&seed, sizeof(seed), 0) != sizeof(seed))
@@ -1653,6 +1643,6 @@ int main(int argc, char *argv[])
 	parse_args(&argc, argv);
 	ksft_print_msg("--seed=%llu --count=%u\n", (unsigned long long)seed, count);
 	get_devices(&argc, argv);
-	scale_timeouts();
+	multiply_timeouts(slowness() * DIV_ROUND_UP(count, COUNT_IN_TIME));
 	return test_harness_run(argc, argv);
 }

@@ -40,8 +40,6 @@
 #define MAX_DISKS		8
 #define MAX_VMS		4
 #define MAX_WORKERS		(MAX_DEVICES + MAX_DISKS + MAX_VMS)
-/* Longer than any operation takes, even on a busy host */
-#define STUCK_S			120
 
 /* Kinds of operations to be counted */
 enum kind {
@@ -117,6 +115,8 @@ static struct shared {
 } *shared;
 
 static int num_workers;
+/* Longer than any operation takes, even on a busy host */
+static unsigned int stuck_s = 120;
 static __thread struct worker *this_worker;
 static __thread struct rng rng;
 
@@ -1582,7 +1582,7 @@ static bool find_stuck(const u64 *done_before)
 		if (!is_running(worker) || worker_done(worker) != done_before[i])
 			continue;
 		snprintf(worker->failed, sizeof(worker->failed),
-			 "no progress for %d s after %llu operations", STUCK_S,
+			 "no progress for %u s after %llu operations", stuck_s,
 			 (unsigned long long)worker_done(worker));
 		stuck = true;
 	}
@@ -1612,7 +1612,7 @@ static void watch(unsigned int seconds)
 		reap_processes();
 		if ((worked || all_started()) && ++worked >= seconds)
 			WRITE_ONCE(shared->stop, true);
-		if (++second % STUCK_S)
+		if (++second % stuck_s)
 			continue;
 		if (find_stuck(done)) {
 			for (i = 0; i < num_processes; i++)
@@ -1788,6 +1788,7 @@ int main(int argc, char *argv[])
 	}
 
 	ksft_print_header();
+	stuck_s *= slowness();
 	get_devices(&argc, argv);
 	ksft_print_msg("seed %llu\n", (unsigned long long)seed);
 	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE,

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
+#include <limits.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -729,6 +730,46 @@ static void get_devices(int *argc, char *argv[])
 	}
 }
 
+/* Parse a number of the command line. Signs, as strtoull() accepts, are errors. */
+static u64 to_number(const char *option, const char *arg, u64 min, u64 max)
+{
+	unsigned long long value;
+	char *end;
+
+	errno = 0;
+	value = strtoull(arg, &end, 0);
+	if (errno || !isdigit(*arg) || *end || value < min || value > max)
+		ksft_exit_fail_msg("%s %s: not a number from %llu to %llu\n",
+				   option, arg, (unsigned long long)min,
+				   (unsigned long long)max);
+	return value;
+}
+
+/*
+ * The variable ARM_SMMU_V3_SLOW multiplies time limits. It is for emulated
+ * machines on a slow or busy host.
+ */
+static unsigned int slowness(void)
+{
+	const char *factor = getenv("ARM_SMMU_V3_SLOW");
+
+	return factor ? to_number("ARM_SMMU_V3_SLOW", factor, 1, 1000) : 1;
+}
+
+#ifdef __KSELFTEST_HARNESS_H
+/* The harness converts timeouts to milliseconds */
+static void multiply_timeouts(unsigned int factor)
+{
+	struct __fixture_metadata *f;
+	struct __test_metadata *t;
+
+	for (f = __fixture_list; f; f = f->next)
+		for (t = f->tests; t; t = t->next)
+			t->timeout = min_t(u64, (u64)t->timeout * factor,
+					   INT_MAX / 1000);
+}
+#endif
+
 /* Maximum size of the debugfs file of an SMMU */
 #define DEBUGFS_SIZE	SZ_64K
 
@@ -767,21 +808,6 @@ static u64 rng_next(struct rng *r)
 	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9ULL;
 	z = (z ^ z >> 27) * 0x94d049bb133111ebULL;
 	return z ^ z >> 31;
-}
-
-/* Parse a number of the command line. Signs, as strtoull() accepts, are errors. */
-static u64 to_number(const char *option, const char *arg, u64 min, u64 max)
-{
-	unsigned long long value;
-	char *end;
-
-	errno = 0;
-	value = strtoull(arg, &end, 0);
-	if (errno || !isdigit(*arg) || *end || value < min || value > max)
-		ksft_exit_fail_msg("%s %s: not a number from %llu to %llu\n",
-				   option, arg, (unsigned long long)min,
-				   (unsigned long long)max);
-	return value;
 }
 
 #endif /* SELFTESTS_IOMMU_ARM_SMMU_V3_UTILS_H */
