@@ -19,6 +19,7 @@ bad_input() {
 	refuses "no such PCI device" 0000:fe:00.0
 	refuses "not a BDF such as 0000:01:00.0" ../..
 	refuses "not both" --yes $3
+	ARM_SMMU_V3_SLOW=0; refuses "give a number from 1 to 9999" --yes; ARM_SMMU_V3_SLOW=$SLOW
 	refuses "not behind an SMMUv3" 0000:00:01.0
 	refuses "shares its group with $2" $1
 	disk=$(basename $(ls -d /sys/bus/pci/devices/$2/nvme/nvme*/nvme*n1))

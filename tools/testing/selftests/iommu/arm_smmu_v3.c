@@ -2732,7 +2732,7 @@ static void parse_args(int *argc, char *argv[])
 int main(int argc, char *argv[])
 {
 	parse_args(&argc, argv);
-	get_devices(&argc, argv);
 	multiply_timeouts(slowness());
+	get_devices(&argc, argv);
 	return test_harness_run(argc, argv);
 }

@@ -340,7 +340,7 @@ finish() {
 	[ "$started" ] || { rm -rf "$work"; exit $status; }
 	[ -z "$child" ] || kill "$child" 2>/dev/null
 	# Process groups and parents of the tests change, but the environment does not
-	for d in $(seq $((10 * ${ARM_SMMU_V3_SLOW:-1}))); do
+	for d in $(seq $((10 * slow))); do
 		pids=$(grep -ls "ARM_SMMU_V3_HW=$$\." /proc/[0-9]*/environ | cut -d / -f 3)
 		[ "$pids" ] || break
 		kill -KILL $pids 2>/dev/null
@@ -372,6 +372,10 @@ while [ $# -gt 0 ]; do
 	esac
 	shift 2
 done
+slow=${ARM_SMMU_V3_SLOW-1}
+case $slow in
+''|0*|*[!0-9]*|?????*) die "ARM_SMMU_V3_SLOW '$slow': give a number from 1 to 9999" ;;
+esac
 [ -z "$yes" ] || [ $# = 0 ] || die "give --yes or BDFs, not both"
 [ "$(id -u)" = 0 ] || die "root privileges are required to see which devices are in use"
 [ "$(echo /sys/class/iommu/smmu3.*)" != '/sys/class/iommu/smmu3.*' ] ||

@@ -30,7 +30,7 @@
 
 /* The largest count within the timeouts of the tests, even under emulation */
 #define COUNT_IN_TIME	100000
-/* Below the minimum a test does nothing */
+/* Below the minimum a test does nothing, above the maximum a timeout is too long */
 #define MIN_COUNT	64
 #define MAX_COUNT	(1000 * COUNT_IN_TIME)
 
@@ -1642,7 +1642,7 @@ int main(int argc, char *argv[])
 		ksft_exit_fail_msg("no random seed: %s\n", strerror(errno));
 	parse_args(&argc, argv);
 	ksft_print_msg("--seed=%llu --count=%u\n", (unsigned long long)seed, count);
-	get_devices(&argc, argv);
 	multiply_timeouts(slowness() * DIV_ROUND_UP(count, COUNT_IN_TIME));
+	get_devices(&argc, argv);
 	return test_harness_run(argc, argv);
 }

@@ -231,7 +231,7 @@ static const char *start_device(struct smmu_test *t)
 	}
 	return nvme_dma_init(&t->nvme, t->device,
 			     t->region.vaddr + OFF_QUEUES,
-			     t->region.iova + OFF_QUEUES);
+			     t->region.iova + OFF_QUEUES, slowness());
 }
 
 /*

@@ -451,7 +451,7 @@ static const char *open_dma(struct smmu_test *t)
 
 	reason = nvme_dma_init(&t->nvme, t->device,
 			       t->region.vaddr + OFF_QUEUES,
-			       t->region.iova + OFF_QUEUES);
+			       t->region.iova + OFF_QUEUES, slowness());
 	if (reason)
 		return reason;
 
@@ -542,7 +542,7 @@ static bool wait_vevent(struct smmu_test *t, int timeout_ms)
 {
 	struct pollfd pfd = { .fd = t->veventq_fd, .events = POLLIN };
 
-	return poll(&pfd, 1, timeout_ms) == 1;
+	return poll(&pfd, 1, timeout_ms * slowness()) == 1;
 }
 
 /* Requirements of a test with several devices */
@@ -730,8 +730,8 @@ static void get_devices(int *argc, char *argv[])
 	}
 }
 
-/* Parse a number of the command line. Signs, as strtoull() accepts, are errors. */
-static u64 to_number(const char *option, const char *arg, u64 min, u64 max)
+/* Parse a number given by the user. Signs, as strtoull() accepts, are errors. */
+static u64 to_number(const char *name, const char *arg, u64 min, u64 max)
 {
 	unsigned long long value;
 	char *end;
@@ -740,24 +740,24 @@ static u64 to_number(const char *option, const char *arg, u64 min, u64 max)
 	value = strtoull(arg, &end, 0);
 	if (errno || !isdigit(*arg) || *end || value < min || value > max)
 		ksft_exit_fail_msg("%s %s: not a number from %llu to %llu\n",
-				   option, arg, (unsigned long long)min,
+				   name, arg, (unsigned long long)min,
 				   (unsigned long long)max);
 	return value;
 }
 
 /*
- * The variable ARM_SMMU_V3_SLOW multiplies time limits. It is for emulated
- * machines on a slow or busy host.
+ * The environment variable ARM_SMMU_V3_SLOW multiplies timeouts. It is for
+ * emulated machines on a slow or busy host.
  */
 static unsigned int slowness(void)
 {
 	const char *factor = getenv("ARM_SMMU_V3_SLOW");
 
-	return factor ? to_number("ARM_SMMU_V3_SLOW", factor, 1, 1000) : 1;
+	return factor ? to_number("ARM_SMMU_V3_SLOW", factor, 1, 9999) : 1;
 }
 
 #ifdef __KSELFTEST_HARNESS_H
-/* The harness converts timeouts to milliseconds */
+/* The harness passes a timeout to poll() as an int of milliseconds */
 static void multiply_timeouts(unsigned int factor)
 {
 	struct __fixture_metadata *f;

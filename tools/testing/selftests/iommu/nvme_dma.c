@@ -90,7 +90,7 @@ static void nvme_writeq(struct nvme_dma *nvme, u32 reg, u64 val)
 
 static void nvme_wait_ready(struct nvme_dma *nvme, u32 ready)
 {
-	u64 end = now_ms() + nvme->timeout_ms;
+	u64 end = now_ms() + nvme->ready_timeout_ms;
 	u32 csts;
 
 	do {
@@ -104,7 +104,8 @@ static void nvme_wait_ready(struct nvme_dma *nvme, u32 ready)
 }
 
 const char *nvme_dma_init(struct nvme_dma *nvme, struct vfio_pci_device *device,
-			  void *queues, iova_t queues_iova)
+			  void *queues, iova_t queues_iova,
+			  unsigned int slowness)
 {
 	u64 cap;
 
@@ -128,7 +129,8 @@ const char *nvme_dma_init(struct nvme_dma *nvme, struct vfio_pci_device *device,
 		return "the NVMe controller's queues are too short";
 
 	nvme->stride = 4 << FIELD_GET(NVME_CAP_DSTRD, cap);
-	nvme->timeout_ms = 500 * (FIELD_GET(NVME_CAP_TO, cap) + 1);
+	nvme->ready_timeout_ms = 500 * (FIELD_GET(NVME_CAP_TO, cap) + 1) * slowness;
+	nvme->cmd_timeout_ms = NVME_CMD_TIMEOUT_MS * slowness;
 
 	vfio_pci_cmd_set(device, PCI_COMMAND_MASTER);
 	return NULL;
@@ -203,7 +205,7 @@ int nvme_dma_write(struct nvme_dma *nvme, iova_t iova)
 			break;
 		ms = now_ms() - start;
 		if (readl(nvme->bar + NVME_REG_CSTS) & NVME_CSTS_CFS ||
-		    ms > NVME_CMD_TIMEOUT_MS) {
+		    ms > nvme->cmd_timeout_ms) {
 			nvme_dma_stop(nvme);
 			return -ENXIO;
 		}

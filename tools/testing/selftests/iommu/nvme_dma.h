@@ -20,7 +20,8 @@ struct nvme_dma {
 	void *queues;
 	iova_t queues_iova;
 	u32 stride;
-	u32 timeout_ms;
+	u32 ready_timeout_ms;
+	u32 cmd_timeout_ms;
 	bool running;
 	u16 tail;
 	u16 head;
@@ -30,12 +31,13 @@ struct nvme_dma {
 
 /*
  * Initialize @nvme for @device. @queues is NVME_DMA_QUEUE_SIZE bytes of memory
- * mapped at @queues_iova.
+ * mapped at @queues_iova. @slowness multiplies the timeouts of the controller.
  *
  * Return: NULL, or the reason why the device cannot be used.
  */
 const char *nvme_dma_init(struct nvme_dma *nvme, struct vfio_pci_device *device,
-			  void *queues, iova_t queues_iova);
+			  void *queues, iova_t queues_iova,
+			  unsigned int slowness);
 
 void nvme_dma_stop(struct nvme_dma *nvme);
 
