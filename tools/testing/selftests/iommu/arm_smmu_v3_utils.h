@@ -31,6 +31,46 @@
 #include "arm_smmu_v3_s1.h"
 #include "nvme_dma.h"
 
+/* Parse a number given by the user. Signs, as strtoull() accepts, are errors. */
+static u64 to_number(const char *name, const char *arg, u64 min, u64 max)
+{
+	unsigned long long value;
+	char *end;
+
+	errno = 0;
+	value = strtoull(arg, &end, 0);
+	if (errno || !isdigit(*arg) || *end || value < min || value > max)
+		ksft_exit_fail_msg("%s %s: not a number from %llu to %llu\n",
+				   name, arg, (unsigned long long)min,
+				   (unsigned long long)max);
+	return value;
+}
+
+/*
+ * The environment variable ARM_SMMU_V3_SLOW multiplies timeouts. It is for
+ * emulated machines on a slow or busy host.
+ */
+static unsigned int slowness(void)
+{
+	const char *factor = getenv("ARM_SMMU_V3_SLOW");
+
+	return factor ? to_number("ARM_SMMU_V3_SLOW", factor, 1, 9999) : 1;
+}
+
+#ifdef __KSELFTEST_HARNESS_H
+/* The harness passes a timeout to poll() as an int of milliseconds */
+static void multiply_timeouts(unsigned int factor)
+{
+	struct __fixture_metadata *f;
+	struct __test_metadata *t;
+
+	for (f = __fixture_list; f; f = f->next)
+		for (t = f->tests; t; t = t->next)
+			t->timeout = min_t(u64, (u64)t->timeout * factor,
+					   INT_MAX / 1000);
+}
+#endif
+
 /* Devices on the command line. Tests of a single device use the first one. */
 #define MAX_DEVICES	16
 
@@ -729,46 +769,6 @@ static void get_devices(int *argc, char *argv[])
 		probe_device(&devices[i]);
 	}
 }
-
-/* Parse a number given by the user. Signs, as strtoull() accepts, are errors. */
-static u64 to_number(const char *name, const char *arg, u64 min, u64 max)
-{
-	unsigned long long value;
-	char *end;
-
-	errno = 0;
-	value = strtoull(arg, &end, 0);
-	if (errno || !isdigit(*arg) || *end || value < min || value > max)
-		ksft_exit_fail_msg("%s %s: not a number from %llu to %llu\n",
-				   name, arg, (unsigned long long)min,
-				   (unsigned long long)max);
-	return value;
-}
-
-/*
- * The environment variable ARM_SMMU_V3_SLOW multiplies timeouts. It is for
- * emulated machines on a slow or busy host.
- */
-static unsigned int slowness(void)
-{
-	const char *factor = getenv("ARM_SMMU_V3_SLOW");
-
-	return factor ? to_number("ARM_SMMU_V3_SLOW", factor, 1, 9999) : 1;
-}
-
-#ifdef __KSELFTEST_HARNESS_H
-/* The harness passes a timeout to poll() as an int of milliseconds */
-static void multiply_timeouts(unsigned int factor)
-{
-	struct __fixture_metadata *f;
-	struct __test_metadata *t;
-
-	for (f = __fixture_list; f; f = f->next)
-		for (t = f->tests; t; t = t->next)
-			t->timeout = min_t(u64, (u64)t->timeout * factor,
-					   INT_MAX / 1000);
-}
-#endif
 
 /* Maximum size of the debugfs file of an SMMU */
 #define DEBUGFS_SIZE	SZ_64K
