@@ -22,14 +22,15 @@ TIMES = BUILD / "times.json"
 # machine, and the other at the end, where most units use one CPU. Checks in the same unit
 # use the same work tree.
 UNITS: list[list[Check]] = [
-    [vm.vmm], [selftests.selftests], [kunit.kunit], [kunit.kunitpy], [selftests.hardware],
-    [selftests.stress], [vm.demo], [tools.tools], [tools.litmus, tools.fuzz], [tools.lint],
-    [static.series, static.fixes, static.mails], [tools.model],
+    [vm.vmm], [selftests.dma], [selftests.selftests], [kunit.kunit], [kunit.kunitpy],
+    [selftests.hardware], [selftests.stress], [vm.demo], [tools.tools],
+    [tools.litmus, tools.fuzz], [tools.lint], [static.series, static.fixes, static.mails],
+    [tools.model],
     [static.compile, static.sparse, static.docs]]
 CHECKS = [check for unit in UNITS for check in unit]
 # Run only if named, as they are slow
 MORE = [static.corners, vm.deb, kunit.kcsan, static.static, static.clang,
-        static.bigendian, kunit.pages, selftests.module]
+        static.bigendian, kunit.pages, selftests.module, selftests.mock]
 COUNTS = re.compile(r"(\d+) passed, (\d+) failed(?:, (\d+) skipped)?")
 COUNTING = threading.Lock()
 # Lines of a process that are not part of the combined output

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Checks with the kernel's iommu selftests: with the mock, and with real DMA."""
+"""Checks with the kernel's iommu selftests: with the mock driver, and with real DMA."""
 import re
 import shutil
 from collections.abc import Iterable, Sequence
@@ -62,6 +62,10 @@ class Selftest:
 # on the speed and the load of the host.
 IOMMUFD = Selftest("iommufd", Topology(smmus=2, icount=True),
                    "echo 64 >/proc/sys/vm/nr_hugepages; run iommufd iommufd")
+# Tests of the parts of iommufd that the series changes
+VIOMMU = Selftest("iommufd_viommu", IOMMUFD.topology,
+                  "run iommufd iommufd -f iommufd_viommu -f iommufd_device_pasid "
+                  "-t alloc_hwpt_nested -t dmabuf_simple -t dmabuf_revoke")
 FAIL_NTH = Selftest("fail_nth", Topology(smmus=1, cpus=1, icount=True),
                     "run fail_nth iommufd_fail_nth")
 # Two controllers behind each of three SMMUs, SMMUs that cannot share domains with these, two
@@ -84,18 +88,33 @@ EXAMPLE = Selftest("arm_smmu_v3_vmm", Topology(smmus=3, nvme=2, s1only=True),
                    "bind_vfio $bdfs && run arm_smmu_v3_vmm arm_smmu_v3_vmm $bdfs", r"$")
 
 
+def run_selftests(*tests: Selftest) -> Result | None:
+    """Run tests and return the last result."""
+    run = None
+    if kernel("check") and iommu_selftests():
+        for test in tests:
+            run = test.run()
+            booted(run)
+            nothing_else_skipped(run, test.skips)
+    return run
+
+
+def mock() -> None:
+    """the kernel's own iommufd selftests with the mock driver: all, and fault injection"""
+    run_selftests(IOMMUFD, FAIL_NTH)
+
+
+def dma() -> None:
+    """arm_smmu_v3, the selftest with real DMA"""
+    run_selftests(DMA)
+
+
 def selftests() -> None:
-    """the kernel's iommu selftests: iommufd with the mock, fault injection, and arm_smmu_v3
-    with real DMA and invalid input"""
-    if not kernel("check") or not iommu_selftests():
-        return
-    for test in (IOMMUFD, FAIL_NTH, DMA, INPUT, EXAMPLE):
-        run = test.run()
-        booted(run)
-        nothing_else_skipped(run, test.skips)
-    shares = "# nesting parents: 1, vIOMMUs: 3" in run.said
-    result("arm_smmu_v3_vmm: one nesting parent, three vIOMMUs, two devices that cannot nest",
-           "" if shares and run.skipped == 2 else f"not so, or {run.skipped} skipped")
+    """iommufd's tests of vIOMMUs with the mock driver, invalid input, the example of a VMM"""
+    if run := run_selftests(VIOMMU, INPUT, EXAMPLE):
+        shares = "# nesting parents: 1, vIOMMUs: 3" in run.said
+        result("arm_smmu_v3_vmm: one nesting parent, three vIOMMUs, two devices that cannot nest",
+               "" if shares and run.skipped == 2 else f"not so, or {run.skipped} skipped")
 
 
 def hardware() -> None:
