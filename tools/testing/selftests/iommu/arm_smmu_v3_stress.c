@@ -873,17 +873,19 @@ static void do_vdevice(struct device *d)
 
 static void do_vevents(struct device *d)
 {
-	int fd = d->t->veventq_fd, num = 0;
+	int fd = d->t->veventq_fd, num = 0, timeout_ms = 0;
 	struct iommufd_vevent_header header;
 	struct vevent event;
 	ssize_t len;
 	u64 evt[4];
 	int i;
 
-	if (d->at == AT_S1)
+	if (d->at == AT_S1) {
 		check_dma(d, S1_UNMAPPED(pick(4)), NOWHERE);
+		timeout_ms = 100;
+	}
 	/* The event may be lost, or follow older events */
-	while (num++ < 64 && wait_vevent(d->t, num == 1 ? 100 : 0)) {
+	while (num++ < 64 && wait_vevent(d->t, num == 1 ? timeout_ms : 0)) {
 		len = read(fd, &event, sizeof(event));
 		if (len < (ssize_t)sizeof(header))
 			return;
