@@ -25,8 +25,7 @@ UNITS: list[list[Check]] = [
     [vm.vmm], [selftests.dma], [selftests.selftests], [kunit.kunit], [kunit.kunitpy],
     [selftests.hardware], [selftests.stress], [vm.demo], [tools.tools],
     [tools.litmus, tools.fuzz], [tools.lint], [static.series, static.fixes, static.mails],
-    [tools.model],
-    [static.compile, static.sparse, static.docs]]
+    [tools.model], [static.compile, static.sparse, static.docs]]
 CHECKS = [check for unit in UNITS for check in unit]
 # Run only if named, as they are slow
 MORE = [static.corners, vm.deb, kunit.kcsan, static.static, static.clang,
