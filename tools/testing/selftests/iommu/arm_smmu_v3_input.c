@@ -30,7 +30,7 @@
 
 /* The largest count within the timeouts of the tests, even under emulation */
 #define COUNT_IN_TIME	100000
-/* Below the minimum a test does nothing, above the maximum a timeout is too long */
+/* Below the minimum a test does nothing, above the maximum timeouts are cut off */
 #define MIN_COUNT	64
 #define MAX_COUNT	(1000 * COUNT_IN_TIME)
 
