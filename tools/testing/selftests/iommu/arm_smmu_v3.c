@@ -2435,7 +2435,7 @@ static void check_extra(struct __test_metadata *_metadata, struct fail_nth *f,
 		ASSERT_EQ(!mapped, page_untouched(f->page))
 			TH_LOG("device %d", dev);
 		if (mapped)
-			ASSERT_EQ(0, memcmp(f->page, t[dev].id, ID_LEN));
+			ASSERT_EQ(0, memcmp(f->page + OFF_ID, t[dev].id, ID_LEN));
 	}
 }
 

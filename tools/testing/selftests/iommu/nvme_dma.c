@@ -179,11 +179,14 @@ int nvme_dma_write(struct nvme_dma *nvme, iova_t iova)
 {
 	struct nvme_cqe *cqe;
 	struct nvme_sqe *sqe;
-	u64 start, ms;
+	u64 start, ms, rest = 0;
 	u16 status;
 
 	if (!nvme->running)
 		nvme_dma_start(nvme);
+
+	if (iova % NVME_DMA_PAGE_SIZE)
+		rest = nvme->queues_iova + 2 * NVME_DMA_PAGE_SIZE;
 
 	sqe = (struct nvme_sqe *)nvme->queues + nvme->tail;
 	cqe = (struct nvme_cqe *)(nvme->queues + NVME_DMA_PAGE_SIZE) + nvme->head;
@@ -192,6 +195,7 @@ int nvme_dma_write(struct nvme_dma *nvme, iova_t iova)
 		.opcode = __cpu_to_le16(NVME_ADMIN_IDENTIFY),
 		.cid = __cpu_to_le16(++nvme->cid),
 		.prp1 = __cpu_to_le64(iova),
+		.prp2 = __cpu_to_le64(rest),
 		.cdw10[0] = __cpu_to_le32(NVME_IDENTIFY_CTRL),
 	};
 

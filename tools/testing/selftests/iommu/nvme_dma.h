@@ -7,7 +7,8 @@
 #include <libvfio.h>
 
 #define NVME_DMA_PAGE_SIZE	4096
-#define NVME_DMA_QUEUE_SIZE	(2 * NVME_DMA_PAGE_SIZE)
+/* The submission queue, the completion queue, and data that is not used */
+#define NVME_DMA_QUEUE_SIZE	(3 * NVME_DMA_PAGE_SIZE)
 
 /*
  * An NVMe controller as a source of DMA. The Identify command reads memory (the
@@ -42,8 +43,10 @@ const char *nvme_dma_init(struct nvme_dma *nvme, struct vfio_pci_device *device,
 void nvme_dma_stop(struct nvme_dma *nvme);
 
 /*
- * Write NVME_DMA_PAGE_SIZE bytes of Identify Controller data to @iova by DMA.
- * Start the controller if it is not running.
+ * Write Identify Controller data by DMA: from @iova to the end of its page of
+ * NVME_DMA_PAGE_SIZE bytes. The data that is left goes to the memory of the
+ * queues. @iova must be a multiple of 4. Start the controller if it is not
+ * running.
  *
  * Return: 0 if the controller reports success, -EIO if it reports an error,
  * -ENXIO if it did not complete the command and was stopped.
